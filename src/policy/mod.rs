@@ -1,0 +1,3 @@
+//! A project's webhook configuration.
+
+pub use crate::secret::Secret;
