@@ -3,25 +3,17 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// A text that must not be seen: `Debug` shows `[redacted]`, and its memory is wiped on drop.
-///
-/// ```
-/// use harbor_webhook::policy::Secret;
-///
-/// let secret = Secret::new("Bearer s3cret");
-/// assert_eq!(format!("{secret:?}"), "[redacted]");
-/// assert_eq!(secret.expose(), "Bearer s3cret");
-/// ```
 #[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Zeroizing<String>);
+pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes the text over.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself, for the one place that sends or stores it.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

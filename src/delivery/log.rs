@@ -1,0 +1,6 @@
+use super::Delivery;
+
+/// placeholder
+pub fn job_log(_: &Delivery) -> String {
+    String::new()
+}

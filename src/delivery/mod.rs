@@ -1,0 +1,155 @@
+//! One event for one target: its states, its attempts, and the pure decisions about them.
+//!
+//! ```text
+//!            claim                     settle
+//!   due ───────────────▶ leased ─────────────────▶ delivered │ dead(reason) │ cancelled(reason)
+//!    ▲ ◀────────────────── │ retry, release, lost lease            │
+//!    │                                                             │
+//!    └──────────────────────── redeliver ──────────────────────────┘
+//!   parked: set aside by an operator; waits for redeliver or unpark, is never claimed
+//! ```
+
+mod attempt;
+mod log;
+pub mod retry;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+pub use attempt::{Attempt, FailureKind, Outcome};
+pub use log::job_log;
+
+use crate::event::EventType;
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::policy::TargetType;
+
+/// A delivery as it stands in a listing.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Increasing in the order in which deliveries were made.
+    pub id: DeliveryId,
+    /// The event it carries.
+    pub event_id: Uuid,
+    /// The event's type.
+    pub event_type: EventType,
+    /// The event's project.
+    pub project_id: ProjectId,
+    /// The policy that wanted the event.
+    pub policy_id: PolicyId,
+    /// The endpoint.
+    pub target_id: TargetId,
+    /// The kind of endpoint.
+    pub target_type: TargetType,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts made, redeliveries included.
+    pub attempts: u32,
+    /// When the delivery was made from its event.
+    pub created_at: DateTime<Utc>,
+    /// When its state last changed.
+    pub updated_at: DateTime<Utc>,
+    /// How long until the next attempt may start; `None` unless it is due.
+    pub due_in: Option<Duration>,
+    /// Why it is dead, in more words than the reason, for example a format's error.
+    pub detail: Option<String>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum State {
+    /// Waits for its next attempt.
+    Due,
+    /// An attempt is being made.
+    Leased,
+    /// Set aside by an operator.
+    Parked,
+    /// The receiver answered with a 2xx status. Final.
+    Delivered,
+    /// Given up and kept. Final until redelivered.
+    Dead(DeadReason),
+    /// No longer wanted. Final.
+    Cancelled(CancelReason),
+}
+
+impl State {
+    /// Whether nothing more happens by itself.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Delivered | Self::Dead(_) | Self::Cancelled(_))
+    }
+}
+
+/// Why a delivery was given up.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// All attempts failed.
+    Exhausted,
+    /// It waited longer than its maximum age.
+    Expired,
+    /// Its target had too many deliveries waiting.
+    LaneFull,
+    /// The format could not write the event.
+    Format,
+    /// Its lease was lost five times: the attempt itself seems to bring the sender down.
+    Poison,
+    /// The destination policy forbids the address.
+    Blocked,
+    /// The settings make this answer final.
+    Refused,
+}
+
+impl DeadReason {
+    /// All reasons.
+    pub const ALL: [Self; 7] =
+        [Self::Exhausted, Self::Expired, Self::LaneFull, Self::Format, Self::Poison, Self::Blocked, Self::Refused];
+
+    /// The reason's stable name, as stores keep it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exhausted => "exhausted",
+            Self::Expired => "expired",
+            Self::LaneFull => "lane_full",
+            Self::Format => "format",
+            Self::Poison => "poison",
+            Self::Blocked => "blocked",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The reason of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// Why a delivery is no longer wanted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Its policy or target was deleted.
+    TargetGone,
+    /// An operator cancelled it.
+    Operator,
+}
+
+impl CancelReason {
+    /// All reasons.
+    pub const ALL: [Self; 2] = [Self::TargetGone, Self::Operator];
+
+    /// The reason's stable name, as stores keep it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TargetGone => "target_gone",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The reason of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}

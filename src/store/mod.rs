@@ -1,0 +1,143 @@
+//! What must be remembered: policies, events on their way, deliveries and their history.
+//!
+//! Two seams. [`PolicyStore`] keeps the policies (its half [`PolicySource`] is all that sending needs);
+//! [`DeliveryStore`] keeps events and deliveries. [`MemoryStore`] and [`SqliteStore`] implement both.
+//!
+//! # Words
+//!
+//! An appended event lies in the *outbox* until it has been *fanned out* into deliveries, one per target. Each target has
+//! a *lane*: its queue, and a gate that may be closed for a time. Work is *claimed* under a *lease* and *settled* with
+//! that lease; a lease that ran out, or that was given to somebody else, is *stale* and settles nothing.
+//!
+//! # Time
+//!
+//! Callers give durations and get durations. "Now" is the store's own and never jumps, so clocks that differ between
+//! nodes, or are set, cannot lose, repeat or delay a delivery.
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+mod memory;
+mod types;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+pub use types::*;
+
+use crate::delivery::Delivery;
+use crate::error::Result;
+use crate::event::{Event, EventType};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::policy::{Policy, PolicyDraft};
+
+/// Where sending learns which policies want an event, and where a target's deliveries go.
+#[async_trait]
+pub trait PolicySource: fmt::Debug + Send + Sync + 'static {
+    /// The enabled policies of `project` that list `event_type`, oldest first; none while webhooks are switched off.
+    ///
+    /// The answer may be up to `max_age` old (a change made through this very value shows at once). It is asked for
+    /// every event, so it should come from memory.
+    async fn subscribers(
+        &self,
+        project: ProjectId,
+        event_type: EventType,
+        max_age: Duration,
+    ) -> Result<Vec<Arc<Policy>>>;
+
+    /// Where deliveries of these targets go now, in the order asked. At most one second old.
+    async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>>;
+}
+
+/// Keeps policies and the global switch.
+#[async_trait]
+pub trait PolicyStore: PolicySource {
+    /// Stores a new policy and numbers it and its targets.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the project has a policy of that name.
+    async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy>;
+
+    /// Replaces everything but the id, the project, the creation time and the creator, which stays when the draft names
+    /// none. Targets keep their ids as [`pair_targets`] says; targets without a partner get new ids, the rest are gone.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`Conflict`](crate::ErrorKind::Conflict) if another policy of the
+    /// project has that name.
+    async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy>;
+
+    /// Deletes policies and says how many. Deleting nothing is no error.
+    async fn delete(&self, which: PolicyFilter) -> Result<u64>;
+
+    /// Lists policies, newest first.
+    async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>>;
+
+    /// Reads the global switch, after setting it if `on` is given. It is on in a new store.
+    async fn switch(&self, on: Option<bool>) -> Result<bool>;
+}
+
+/// Keeps events and deliveries.
+///
+/// Every method is idempotent and may be called by any number of tasks at once. Dropping a future leaves each of its
+/// effects done or not done, never half done.
+#[async_trait]
+pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
+    /// Adds events to the outbox, all or none; durable, as far as the store promises, when it returns.
+    ///
+    /// An event whose id is remembered from the last 24 hours is a [`Duplicate`](Appended::Duplicate) and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](crate::ErrorKind::Full) if the outbox is at its bound.
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>>;
+
+    /// Leases up to `max` events that are not fanned out, oldest first. None while the deliveries are at the global bound.
+    async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>>;
+
+    /// Adds deliveries of a claimed event, and its bodies, in one step. Deliveries are unique by event and target: one
+    /// that exists is left as it is. The last part takes the event out of the outbox; its id stays remembered.
+    ///
+    /// A delivery whose lane already has `max_waiting` waiting is stored dead with the reason `lane_full`; one without a
+    /// body is stored dead with the reason `format`.
+    async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced>;
+
+    /// Leases up to `max` due deliveries: picks lanes that are open and have due deliveries and room for one more in
+    /// flight, then the oldest due in each. No ready lane waits for more than one round of the others.
+    ///
+    /// A delivery whose lease ran out counts as due, with one more loss; the fifth loss makes it dead with the reason
+    /// `poison` instead.
+    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>>;
+
+    /// Writes what came of claimed deliveries: for each, the attempt, the next state and the lane's gate in one step.
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>>;
+
+    /// Changes the deliveries (or lanes) that `which` selects, at most `page.limit` of them, newest first.
+    async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed>;
+
+    /// Lists deliveries, newest first.
+    async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>>;
+
+    /// One delivery with its body and its attempts.
+    async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>>;
+
+    /// Removes history beyond `keep`, and gives up what waited too long. At most about `max` rows.
+    async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept>;
+
+    /// What waits, how much and how old. May be one second old.
+    async fn status(&self) -> Result<Status>;
+
+    /// Returns when work may be due, or after `at_most`. May return early; must not return late for work that was
+    /// appended, changed or became due in this store value.
+    async fn ready(&self, at_most: Duration) -> Result<()>;
+}
+
+#[cfg(test)]
+fn _dyn_safe(_: Box<dyn PolicySource>, _: Box<dyn PolicyStore>, _: Box<dyn DeliveryStore>) {}

@@ -1,0 +1,4 @@
+//! The embedded store.
+/// placeholder
+#[derive(Debug)]
+pub struct SqliteStore {}

@@ -1,0 +1,3 @@
+/// Where webhooks may go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DestinationPolicy {}
