@@ -116,3 +116,41 @@ impl<'de> Deserialize<'de> for EventType {
         name.parse().map_err(serde::de::Error::custom)
     }
 }
+
+/// The `type` of a body as a reader meets it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[allow(clippy::exhaustive_enums)] // Known or not: there is no third.
+pub enum EventName {
+    /// One of the ten.
+    Known(EventType),
+    /// A name from another version of Harbor.
+    Other(String),
+}
+
+impl EventName {
+    /// The name as it stands in the body.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Known(known) => known.as_str(),
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl From<String> for EventName {
+    fn from(name: String) -> Self {
+        name.parse().map_or(Self::Other(name), Self::Known)
+    }
+}
+
+impl Serialize for EventName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
