@@ -2,16 +2,21 @@
 
 mod clock;
 pub mod delivery;
+mod dispatcher;
 mod error;
 pub mod event;
 pub mod format;
 mod id;
 pub mod policy;
 mod secret;
+pub mod settings;
 pub mod store;
 pub mod transport;
+mod webhooks;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
-pub use event::{Event, EventType};
+pub use event::{Event, EventType, Registry};
 pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
+pub use settings::Settings;
+pub use webhooks::{Builder, Notified, Policies, Webhooks};

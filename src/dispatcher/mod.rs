@@ -1,0 +1,64 @@
+//! The loop behind [`Webhooks::run`](crate::Webhooks::run): four cycles that share nothing but the store.
+//!
+//! * `intake` turns events of the outbox into deliveries,
+//! * `sending` claims deliveries and gives each to a worker, which makes one `attempt`,
+//! * `settle` writes down what came of them, many at a time,
+//! * `sweep` removes old history.
+//!
+//! They end when the host says so, and then within the settings' grace.
+
+mod attempt;
+mod caught;
+mod idle;
+mod intake;
+mod sending;
+mod settle;
+mod sweep;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::error::Result;
+use crate::webhooks::Inner;
+
+/// What is left for the last settlements when the grace is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(inner: Arc<Inner>, shutdown: impl Future) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let mut cycles = pin!(cycles(&inner, &stopped));
+    tokio::select! {
+        ended = &mut cycles => return ended,
+        _ = shutdown => {}
+    }
+    // Nobody listens any more only if the cycles have ended.
+    let _ = stop.send(true);
+    let bound = inner.settings.shutdown_grace.saturating_add(LAST_WORDS);
+    match tokio::time::timeout(bound, cycles).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::warn!("the store did not answer in time; what was under way is sent again later");
+            Ok(())
+        }
+    }
+}
+
+async fn cycles(inner: &Arc<Inner>, stopped: &watch::Receiver<bool>) -> Result<()> {
+    let (results, settled) = mpsc::channel(inner.settings.max_in_flight.max(1) * 4);
+    let fanned_out = tokio::sync::Notify::new();
+    let work = async {
+        let ended = tokio::try_join!(
+            intake::run(inner, stopped.clone(), &fanned_out),
+            sending::run(inner, stopped.clone(), &fanned_out, &results),
+            sweep::run(inner, stopped.clone()),
+        );
+        drop(results); // tells `settle` that nothing more comes
+        ended.map(|_| ())
+    };
+    let (worked, settled) = tokio::join!(work, settle::run(inner, settled));
+    worked.and(settled)
+}

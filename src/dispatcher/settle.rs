@@ -1,0 +1,48 @@
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::error::Result;
+use crate::store::{Fenced, Settlement};
+use crate::webhooks::Inner;
+
+/// Settlements written at once.
+const BATCH: usize = 256;
+/// The longest pause after the store failed.
+const LONGEST_TROUBLE: Duration = Duration::from_secs(2);
+
+/// The cycle that writes down what came of attempts. It ends when nothing more can come.
+pub(super) async fn run(inner: &Inner, mut results: mpsc::Receiver<Settlement>) -> Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    while results.recv_many(&mut batch, BATCH).await > 0 {
+        settle(inner, std::mem::take(&mut batch)).await?;
+    }
+    Ok(())
+}
+
+/// Tries until the store takes them, or until their leases have run out and others may have claimed them.
+async fn settle(inner: &Inner, batch: Vec<Settlement>) -> Result<()> {
+    let first = crate::clock::instant();
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match inner.deliveries.settle(batch.clone()).await {
+            Ok(fenced) => {
+                let stale = fenced.iter().filter(|fenced| **fenced == Fenced::Stale).count();
+                if stale > 0 {
+                    tracing::info!(stale, "results came after their leases had run out and were not written");
+                }
+                return Ok(());
+            }
+            Err(e) if !e.is_retryable() => return Err(e),
+            Err(error) if first.elapsed() > inner.settings.lease() => {
+                tracing::error!(%error, lost = batch.len(), "results could not be written; the deliveries are sent again");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "results could not be written; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_TROUBLE);
+            }
+        }
+    }
+}

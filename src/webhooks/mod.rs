@@ -1,0 +1,308 @@
+//! The front door.
+
+mod builder;
+mod policies;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+pub use builder::Builder;
+pub use policies::Policies;
+
+use crate::clock::Clock;
+use crate::delivery::{CancelReason, Delivery, job_log};
+use crate::dispatcher;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::format::Formats;
+use crate::id::{DeliveryId, ProjectId};
+use crate::settings::Settings;
+use crate::store::{
+    Appended, Change, DeliveryStore, Detail, Filter, Page, PolicyFilter, PolicySource, PolicyStore,
+    Resolved, Status,
+};
+use crate::transport::{DestinationPolicy, Transport};
+
+/// How old the view of the policies may be that decides whether anybody wants an event.
+pub(crate) const VIEW_AGE: Duration = Duration::from_secs(1);
+/// The largest event that is accepted, as JSON.
+const MAX_EVENT: usize = 1024 * 1024;
+
+/// Webhook notifications: takes events in, gets them to their receivers, remembers what happened.
+///
+/// A handle: cloning it is cheap, and all clones are the same. [`Webhooks::notify`] may be called from anywhere;
+/// [`Webhooks::run`] must be awaited somewhere for anything to be sent.
+///
+/// ```
+/// use harbor_webhook::event::{Artifact, Registry};
+/// use harbor_webhook::policy::{PolicyDraft, Target};
+/// use harbor_webhook::store::MemoryStore;
+/// use harbor_webhook::transport::DestinationPolicy;
+/// use harbor_webhook::{EventType, ProjectId, Webhooks};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), harbor_webhook::Error> {
+/// let hooks = Webhooks::builder(MemoryStore::new(), DestinationPolicy::private_networks()).build()?;
+///
+/// let ci = Target::http("https://ci.example.com/hook")?.auth_header("Bearer s3cret")?;
+/// hooks.policies().create(ProjectId(2), PolicyDraft::new("ci").on(EventType::PushArtifact).target(ci)).await?;
+///
+/// let registry = Registry::new("hub.example.com")?;
+/// let digest = "sha256:954b378c375d852eb3c63ab88978f640b4348b01c1b3456a024a81536dafbbf4";
+/// let event = registry.push(ProjectId(2), "library/alpine", Artifact::tagged("3.20", digest)?).operator("admin");
+/// hooks.notify(&event).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Webhooks {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the front door and the dispatcher share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) source: Arc<dyn PolicySource>,
+    pub(crate) policies: Option<Arc<dyn PolicyStore>>,
+    pub(crate) deliveries: Arc<dyn DeliveryStore>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) formats: Formats,
+    pub(crate) destination: DestinationPolicy,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Wakes intake when this process appended an event.
+    pub(crate) appended: Notify,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Notified {
+    /// It is kept, as durably as the store promises, and will be sent.
+    Queued,
+    /// An event of this id was taken before; nothing changed.
+    Duplicate,
+    /// No enabled policy of the project wants it, or webhooks are switched off. Nothing was written.
+    NoSubscriber,
+}
+
+impl Webhooks {
+    /// Starts to build one on a store that keeps both policies and deliveries.
+    ///
+    /// `destination` says where webhooks may go. There is no default: a registry on the internet and one in a
+    /// company's network need different answers.
+    pub fn builder<S: PolicyStore + DeliveryStore>(store: S, destination: DestinationPolicy) -> Builder {
+        let store = Arc::new(store);
+        Builder::new(Arc::clone(&store) as Arc<dyn PolicyStore>, store, destination)
+    }
+
+    /// Starts to build one on a host's own policies: [`Webhooks::policies`] is not available then.
+    pub fn with_policy_source(
+        source: Arc<dyn PolicySource>,
+        deliveries: Arc<dyn DeliveryStore>,
+        destination: DestinationPolicy,
+    ) -> Builder {
+        Builder::with_source(source, deliveries, destination)
+    }
+
+    /// Takes an event. At most one small durable write; none when nobody wants it. Never waits for a receiver.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) if the event breaks a rule (see [`Event::check`]) or is larger than 1 MiB as JSON;
+    /// [`Full`](ErrorKind::Full) if the store is at its bound; [`Unavailable`](ErrorKind::Unavailable) or
+    /// [`Store`](ErrorKind::Store) if it cannot write. The event is not kept then.
+    ///
+    /// # Cancellation
+    ///
+    /// If the future is dropped the event was taken or was not; calling again with the same event is safe.
+    pub async fn notify(&self, event: &Event) -> Result<Notified> {
+        event.check()?;
+        match self.inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await {
+            Ok(nobody) if nobody.is_empty() => return Ok(Notified::NoSubscriber),
+            Ok(_) => {}
+            // Without a view the event is kept; intake asks again when it fans out.
+            Err(e) => tracing::debug!(error = %e, "no view of the policies, so the event is kept"),
+        }
+        check_size(event)?;
+        let appended = self.inner.deliveries.append(std::slice::from_ref(event)).await?;
+        self.inner.appended.notify_one();
+        Ok(match appended.first() {
+            Some(Appended::Duplicate) => Notified::Duplicate,
+            _ => Notified::Queued,
+        })
+    }
+
+    /// Sends until `shutdown` completes: fans events out, makes attempts, records them, cleans up.
+    ///
+    /// Nothing runs unless this future is polled. Any number of them may run against one store that allows it. At
+    /// shutdown no new attempt starts; those under way get [`Settings::shutdown_grace`], then they are given back without
+    /// being counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store) when the store needs an operator, for example because another process sends from
+    /// the same file. Passing faults are waited out.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future stops at once; what was under way is sent again when its lease has run out.
+    pub async fn run(&self, shutdown: impl Future) -> Result<()> {
+        dispatcher::run(Arc::clone(&self.inner), shutdown).await
+    }
+
+    /// The policies: create, replace, delete, list.
+    pub fn policies(&self) -> Policies<'_> {
+        Policies::new(&self.inner)
+    }
+
+    /// Switches all webhooks on or off. Off, events are not taken and nothing is sent; deliveries that wait go on waiting
+    /// and ageing. It holds here at once and on other nodes within a second.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn switch(&self, on: bool) -> Result<()> {
+        self.inner.policy_store()?.switch(Some(on)).await?;
+        if on {
+            self.change_all(&Filter::all(), Change::OpenLanes).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether webhooks are switched on.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn is_on(&self) -> Result<bool> {
+        self.inner.policy_store()?.switch(None).await
+    }
+
+    /// Lists deliveries, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn deliveries(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
+        self.inner.deliveries.list(which, page).await
+    }
+
+    /// One delivery with its body and its attempts.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Detail>> {
+        self.inner.deliveries.detail(id).await
+    }
+
+    /// The log of a delivery in the lines of Harbor's job log, with every attempt that was made.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such delivery (any more); the store's.
+    pub async fn job_log(&self, id: DeliveryId) -> Result<String> {
+        let detail = self.delivery(id).await?.ok_or_else(|| no_delivery(id))?;
+        Ok(job_log(&detail.delivery, detail.body.as_ref().map(|body| &*body.bytes), &detail.attempts))
+    }
+
+    /// Makes a finished or parked delivery due again: the same id and bytes, a fresh attempt budget.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such delivery (any more); [`Conflict`](ErrorKind::Conflict) if it is
+    /// waiting anyway, has no body, or if its target is gone.
+    pub async fn redeliver(&self, id: DeliveryId) -> Result<()> {
+        let detail = self.delivery(id).await?.ok_or_else(|| no_delivery(id))?;
+        if matches!(self.inner.source.resolve(&[detail.delivery.target_id]).await?.first(), Some(Resolved::Gone) | None) {
+            return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: its target was deleted")));
+        }
+        let changed = self.inner.deliveries.change(&Filter::id(id), Change::Redeliver, Page::first(1)).await?;
+        if changed.count == 0 {
+            return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: is still waiting, or has no body")));
+        }
+        Ok(())
+    }
+
+    /// Cancels a delivery that waits. Cancelling a finished one changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn cancel(&self, id: DeliveryId) -> Result<()> {
+        self.change_all(&Filter::id(id), Change::Cancel(CancelReason::Operator)).await
+    }
+
+    /// Removes everything of a project: its policies, what waits, and the history.
+    ///
+    /// # Errors
+    ///
+    /// The store's. Calling again goes on where it failed.
+    pub async fn delete_project(&self, project: ProjectId) -> Result<()> {
+        if let Some(policies) = &self.inner.policies {
+            policies.delete(PolicyFilter::Project(project)).await?;
+        }
+        self.change_all(&Filter::project(project), Change::Forget).await
+    }
+
+    /// What waits, how much and how old. May be one second old.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn status(&self) -> Result<Status> {
+        self.inner.deliveries.status().await
+    }
+
+    async fn change_all(&self, which: &Filter, to: Change) -> Result<()> {
+        self.inner.change_all(which, to).await
+    }
+}
+
+impl Inner {
+    fn policy_store(&self) -> Result<&Arc<dyn PolicyStore>> {
+        self.policies.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "the host keeps its policies itself; change them there")
+        })
+    }
+
+    /// Goes on until all selected deliveries are changed.
+    async fn change_all(&self, which: &Filter, to: Change) -> Result<()> {
+        let mut page = Page::first(1000);
+        loop {
+            let changed = self.deliveries.change(which, to, page).await?;
+            match changed.next {
+                Some(next) => page = Page::after(next, 1000),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn no_delivery(id: DeliveryId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("delivery {id} not found; it was never made, or swept from the history"))
+}
+
+fn check_size(event: &Event) -> Result<()> {
+    /// Counts what is written, so that nothing is allocated to measure it.
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut size = Count(0);
+    serde_json::to_writer(&mut size, event).map_err(|e| Error::invalid("event", e))?;
+    if size.0 > MAX_EVENT {
+        return Err(Error::invalid("event", format_args!("{} bytes of JSON; at most {MAX_EVENT} are accepted", size.0)));
+    }
+    Ok(())
+}

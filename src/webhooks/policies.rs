@@ -1,0 +1,127 @@
+use super::Inner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventType};
+use crate::id::{PolicyId, ProjectId};
+use crate::policy::{Match, Policy, PolicyDraft};
+use crate::delivery::CancelReason;
+use crate::store::{Change, Filter, Page, PolicyFilter};
+
+/// The policies behind a [`Webhooks`](super::Webhooks).
+///
+/// Every method fails with [`NotFound`](ErrorKind::NotFound) if the host keeps its policies itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Policies<'a> {
+    inner: &'a Inner,
+}
+
+impl<'a> Policies<'a> {
+    pub(super) fn new(inner: &'a Inner) -> Self {
+        Self { inner }
+    }
+
+    /// Creates a policy. It holds here at once and on other nodes within a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) with Harbor's message if the draft breaks a rule, names an unknown format, or an
+    /// address that the destination policy forbids; [`Conflict`](ErrorKind::Conflict) if the name is taken.
+    pub async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        self.check(&draft)?;
+        self.inner.policy_store()?.create(project, draft).await
+    }
+
+    /// Replaces a policy. Waiting deliveries follow their targets: they go to the new address, with the new
+    /// credentials and the body they have. Deliveries of a target that is gone are cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policies::create`], and [`NotFound`](ErrorKind::NotFound).
+    pub async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
+        self.check(&draft)?;
+        let policy = self.inner.policy_store()?.replace(id, draft).await?;
+        // What waited for the policy to be enabled need not wait for the next look at it.
+        self.inner.change_all(&Filter::policy(id), Change::OpenLanes).await?;
+        Ok(policy)
+    }
+
+    /// Deletes a policy and cancels what waits for its targets.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn delete(&self, id: PolicyId) -> Result<()> {
+        if self.inner.policy_store()?.delete(PolicyFilter::Id(id)).await? == 0 {
+            return Err(not_found(id));
+        }
+        self.inner.change_all(&Filter::policy(id), Change::Cancel(CancelReason::TargetGone)).await
+    }
+
+    /// One policy.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound).
+    pub async fn get(&self, id: PolicyId) -> Result<Policy> {
+        let found = self.list(PolicyFilter::Id(id), Page::first(1)).await?;
+        found.into_iter().next().ok_or_else(|| not_found(id))
+    }
+
+    /// Lists policies, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+        self.inner.policy_store()?.list(which, page).await
+    }
+
+    /// Creates a policy, or replaces the one of the same name in the project.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policies::create`].
+    pub async fn upsert(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        let mut page = Page::first(500);
+        loop {
+            let policies = self.list(PolicyFilter::Project(project), page).await?;
+            if let Some(policy) = policies.iter().find(|policy| policy.name == draft.name) {
+                return self.replace(policy.id, draft).await;
+            }
+            match policies.last() {
+                Some(last) if policies.len() == page.limit => page = Page::after(last.id.0, page.limit),
+                _ => return self.create(project, draft).await,
+            }
+        }
+    }
+
+    /// Says for every policy of the event's project whether it wants the event, and if not, why.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn explain(&self, event: &Event) -> Result<Vec<(Policy, Match)>> {
+        self.explain_type(event.project_id, event.event_type).await
+    }
+
+    async fn explain_type(&self, project: ProjectId, event_type: EventType) -> Result<Vec<(Policy, Match)>> {
+        let policies = self.list(PolicyFilter::Project(project), Page::first(usize::MAX)).await?;
+        let explained = policies.into_iter().map(|policy| {
+            let matched = Match::of(&policy, project, event_type);
+            (policy, matched)
+        });
+        Ok(explained.collect())
+    }
+
+    fn check(&self, draft: &PolicyDraft) -> Result<()> {
+        draft.check(|name| self.inner.formats.find(name).is_some())?;
+        for target in &draft.targets {
+            let allowed = self.inner.destination.check_address(&target.address);
+            allowed.map_err(|blocked| Error::invalid("address", blocked))?;
+        }
+        Ok(())
+    }
+}
+
+fn not_found(id: PolicyId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("notificationPolicy {id} not found"))
+}
