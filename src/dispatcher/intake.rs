@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::caught::caught_now;
+use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
 use crate::error::Result;
 use crate::event::Event;
@@ -20,7 +21,7 @@ const ROUND: usize = 64;
 const PART: usize = 1000;
 
 /// The cycle that turns events into deliveries.
-pub(super) async fn run(inner: &Arc<Inner>, stopped: watch::Receiver<bool>, fanned_out: &Notify) -> Result<()> {
+pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_out: &Notify) -> Result<()> {
     let mut idle = Idle::new(inner, &inner.appended, stopped);
     while !idle.is_stopped() {
         match round(inner).await {
@@ -36,25 +37,37 @@ pub(super) async fn run(inner: &Arc<Inner>, stopped: watch::Receiver<bool>, fann
     Ok(())
 }
 
-/// Fans out what is in the outbox, side by side, so that a store that commits in groups can.
-async fn round(inner: &Arc<Inner>) -> Result<usize> {
+/// Fans out what is in the outbox. The events go to the store in their order but side by side, so that a store that
+/// commits in groups can.
+async fn round(inner: &Inner) -> Result<usize> {
     let claimed = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
     let count = claimed.len();
-    let mut events = JoinSet::new();
-    for event in claimed {
-        let inner = Arc::clone(inner);
-        events.spawn(async move { fan_out(&inner, event).await });
-    }
-    let mut worst = Ok(count);
-    while let Some(done) = events.join_next().await {
+    let events: Vec<_> = claimed.into_iter().map(|event| Box::pin(caught(fan_out(inner, event)))).collect();
+    for done in side_by_side(events).await {
         match done {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => worst = Err(e),
+            Ok(done) => done?,
             // A host's policy source panicked. The event's lease runs out and it is tried again.
-            Err(panic) => tracing::error!(%panic, "fanning an event out panicked"),
+            Err(Panicked) => tracing::error!("fanning an event out panicked"),
         }
     }
-    worst
+    Ok(count)
+}
+
+/// Polls all futures, the first one first, until all have ended.
+async fn side_by_side<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
+    let mut ended: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        let mut all = true;
+        for (future, ended) in futures.iter_mut().zip(&mut ended).filter(|(_, ended)| ended.is_none()) {
+            match Pin::new(future).poll(cx) {
+                Poll::Ready(output) => *ended = Some(output),
+                Poll::Pending => all = false,
+            }
+        }
+        if all { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    ended.into_iter().flatten().collect()
 }
 
 async fn fan_out(inner: &Inner, claimed: ClaimedEvent) -> Result<()> {
@@ -77,10 +90,10 @@ async fn fan_out(inner: &Inner, claimed: ClaimedEvent) -> Result<()> {
         let new =
             NewDelivery::new(policy.id, target, body.as_ref().map(|b| b.id).map_err(Clone::clone), lane(inner, target));
         part.deliveries.push(new);
-        if let Ok(body) = body {
-            if !part.bodies.iter().any(|known| known.id == body.id) {
-                part.bodies.push(body);
-            }
+        if let Ok(body) = body
+            && !part.bodies.iter().any(|known| known.id == body.id)
+        {
+            part.bodies.push(body);
         }
     }
     part.last = true;

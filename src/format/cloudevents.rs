@@ -13,7 +13,6 @@ use crate::id::{PolicyId, ProjectId};
 /// Source: Harbor 2.16, `pkg/notifier/formats/cloudevents.go:107-144`. Harbor makes up a new `id` for each target; here
 /// it is derived, so that it is the same whenever the event is rendered for the policy again.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct CloudEventsFormat;
 
 #[derive(Serialize)]

@@ -7,7 +7,6 @@ use crate::event::{Event, EventData, EventType};
 ///
 /// Source: Harbor 2.16, `pkg/notifier/formats/default.go:69-83`.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct DefaultFormat;
 
 #[derive(Serialize)]

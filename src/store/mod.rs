@@ -78,7 +78,7 @@ pub trait PolicyStore: PolicySource {
     async fn delete(&self, which: PolicyFilter) -> Result<u64>;
 
     /// Lists policies, newest first.
-    async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>>;
+    async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>>;
 
     /// Reads the global switch, after setting it if `on` is given. It is on in a new store.
     async fn switch(&self, on: Option<bool>) -> Result<bool>;

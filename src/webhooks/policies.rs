@@ -72,7 +72,7 @@ impl<'a> Policies<'a> {
     ///
     /// The store's.
     pub async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
-        self.inner.policy_store()?.list(which, page).await
+        self.inner.policy_store()?.policies(which, page).await
     }
 
     /// Creates a policy, or replaces the one of the same name in the project.

@@ -79,7 +79,7 @@ impl MemoryStore {
         state
     }
 
-    fn policies(&self) -> MutexGuard<'_, Policies> {
+    fn lock_policies(&self) -> MutexGuard<'_, Policies> {
         self.inner.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,11 +94,11 @@ impl MemoryStore {
 #[async_trait]
 impl PolicySource for MemoryStore {
     async fn subscribers(&self, project: ProjectId, kind: EventType, _: Duration) -> Result<Vec<Arc<Policy>>> {
-        Ok(self.policies().subscribers(project, kind).to_vec())
+        Ok(self.lock_policies().subscribers(project, kind).to_vec())
     }
 
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        let policies = self.policies();
+        let policies = self.lock_policies();
         Ok(targets.iter().map(|target| policies.resolve(*target)).collect())
     }
 }
@@ -106,25 +106,25 @@ impl PolicySource for MemoryStore {
 #[async_trait]
 impl PolicyStore for MemoryStore {
     async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
-        self.policies().create(project, draft, self.inner.clock.now())
+        self.lock_policies().create(project, draft, self.inner.clock.now())
     }
 
     async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
-        self.policies().replace(id, draft, self.inner.clock.now())
+        self.lock_policies().replace(id, draft, self.inner.clock.now())
     }
 
     async fn delete(&self, which: PolicyFilter) -> Result<u64> {
-        let gone = self.policies().delete(which);
+        let gone = self.lock_policies().delete(which);
         self.with_state(|state| gone.iter().for_each(|policy| state.cancel_policy(*policy)));
         Ok(gone.len() as u64)
     }
 
-    async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
-        Ok(self.policies().list(which, page))
+    async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+        Ok(self.lock_policies().list(which, page))
     }
 
     async fn switch(&self, on: Option<bool>) -> Result<bool> {
-        Ok(self.policies().switch(on))
+        Ok(self.lock_policies().switch(on))
     }
 }
 

@@ -205,7 +205,7 @@ impl SqliteStore {
     }
 
     /// An answer from the view, after another look if it is too old.
-    async fn from_view<T>(&self, answer: impl Fn(&View) -> Option<T>) -> Result<T> {
+    async fn ask_view<T>(&self, answer: impl Fn(&View) -> Option<T>) -> Result<T> {
         // A change in between makes a look worthless; more than a few in a row are not to be expected.
         for _ in 0..8 {
             if let Some(answer) = answer(&self.inner.view) {
@@ -220,11 +220,11 @@ impl SqliteStore {
 #[async_trait]
 impl PolicySource for SqliteStore {
     async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
-        self.from_view(|view| view.subscribers(project, kind, max_age)).await
+        self.ask_view(|view| view.subscribers(project, kind, max_age)).await
     }
 
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        self.from_view(|view| view.resolve(targets, RESOLVE_AGE)).await
+        self.ask_view(|view| view.resolve(targets, RESOLVE_AGE)).await
     }
 }
 
@@ -247,7 +247,7 @@ impl PolicyStore for SqliteStore {
         self.write_policies(delete).await
     }
 
-    async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+    async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
         self.read(move |db, _| policies::list(db, which, page)).await
     }
 

@@ -28,16 +28,20 @@ pub(super) enum Durability {
     Process,
 }
 
+/// Makes a change. Given an error instead of a connection, it answers with that.
+type Run = Box<dyn FnOnce(Result<&Db<'_>, &Error>) -> Done + Send>;
+/// Answers the caller, with the error if the commit failed.
+type Reply = Box<dyn FnOnce(Option<&Error>) + Send>;
+
 struct Job {
     durability: Durability,
-    /// Given an error instead of a connection, it answers with that.
-    run: Box<dyn FnOnce(Result<&Db<'_>, &Error>) -> Done + Send>,
+    run: Run,
 }
 
 /// A change that was made, or failed, and waits for the commit.
 struct Done {
     failed: bool,
-    reply: Box<dyn FnOnce(Option<&Error>) + Send>,
+    reply: Reply,
 }
 
 impl Writer {

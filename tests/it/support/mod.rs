@@ -1,0 +1,3 @@
+pub(crate) mod events;
+pub(crate) mod receiver;
+pub(crate) mod stores;
