@@ -1,4 +1,4 @@
-//! Harbor's webhook notifications for any container registry.
+#![doc = include_str!("../README.md")]
 
 mod clock;
 pub mod delivery;
