@@ -55,15 +55,16 @@ impl<'a> Idle<'a> {
             let ready = inner.deliveries.ready(POLL).await;
             (ready, waited.elapsed())
         };
-        tokio::select! {
-            (ready, waited) = look => match ready {
-                // It had to wait, so what it was woken for is news.
-                Ok(()) if waited >= Duration::from_millis(1) => self.doubts = 0,
-                Ok(()) => {}
-                Err(e) => self.trouble(&e).await,
-            },
-            () = self.poke.notified() => self.doubts = 0,
-            _ = self.stopped.wait_for(|stopped| *stopped) => {}
+        let (ready, news) = tokio::select! {
+            // It had to wait, so what it was woken for is news.
+            (ready, waited) = look => (ready, waited >= Duration::from_millis(1)),
+            () = self.poke.notified() => (Ok(()), true),
+            _ = self.stopped.wait_for(|stopped| *stopped) => (Ok(()), false),
+        };
+        match ready {
+            Ok(()) if news => self.doubts = 0,
+            Ok(()) => {}
+            Err(e) => self.trouble(&e).await,
         }
     }
 

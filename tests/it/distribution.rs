@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::bridge::policies;
 use crate::running_bridge::{Bridge, Catcher, stderr_of, wait_for};
 
+/// The registry's one user.
+const CREDENTIALS: &str = "alice:s3cret";
+const HTPASSWD: &str = "alice:$2b$04$w0I/jLK6EzLakH9WFB28FebIIgXPuxZpGIM/UjcL1jtbEfcS5yE4u\n";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[test]
@@ -30,36 +33,35 @@ fn skopeo_push_pull_and_delete_make_one_webhook_each() {
     let image = format!("docker://{}/library/tiny:v1", registry.address);
     let by_digest = format!("docker://{}/library/tiny@{digest}", registry.address);
 
-    skopeo(dir, &["copy", "--dest-tls-verify=false", "oci:image:v1", &image]);
+    skopeo(dir, &["copy", "--dest-tls-verify=false", "--dest-creds", CREDENTIALS, "oci:image:v1", &image]);
     expect(&catcher, "PUSH_ARTIFACT", "v1", &digest, "hub.example.com/library/tiny:v1");
 
-    skopeo(dir, &["copy", "--src-tls-verify=false", &image, "dir:pulled"]);
+    skopeo(dir, &["copy", "--src-tls-verify=false", "--src-creds", CREDENTIALS, &image, "dir:pulled"]);
     expect(&catcher, "PULL_ARTIFACT", "v1", &digest, "hub.example.com/library/tiny:v1");
 
-    skopeo(dir, &["copy", "--src-tls-verify=false", &by_digest, "dir:pulled-by-digest"]);
+    skopeo(dir, &["copy", "--src-tls-verify=false", "--src-creds", CREDENTIALS, &by_digest, "dir:pulled-by-digest"]);
     let untagged = format!("hub.example.com/library/tiny@{digest}");
     expect(&catcher, "PULL_ARTIFACT", &digest, &digest, &untagged);
 
     // A repository of no known project.
     let stranger = format!("docker://{}/strange/tiny:v1", registry.address);
-    skopeo(dir, &["copy", "--dest-tls-verify=false", "oci:image:v1", &stranger]);
+    skopeo(dir, &["copy", "--dest-tls-verify=false", "--dest-creds", CREDENTIALS, "oci:image:v1", &stranger]);
     wait_for("the stranger to be counted", || (bridge.healthz()["ignored_unknown_project"] == 1).then_some(()));
     catcher.nothing_more();
 
     // Skopeo fetches the manifest before it deletes it: a pull like any other. The deletion itself is told of twice, by
     // digest and by tag.
-    skopeo(dir, &["delete", "--tls-verify=false", &image]);
+    skopeo(dir, &["delete", "--tls-verify=false", "--creds", CREDENTIALS, &image]);
     expect(&catcher, "PULL_ARTIFACT", "v1", &digest, "hub.example.com/library/tiny:v1");
     expect(&catcher, "DELETE_ARTIFACT", &digest, &digest, &untagged);
     catcher.nothing_more();
     assert_eq!(bridge.stop("TERM").code(), Some(0), "{}", stderr_of(dir));
 }
 
-/// The operator is empty, because this registry knows no users.
 fn expect(catcher: &Catcher, event_type: &str, tag: &str, digest: &str, resource_url: &str) {
     let body = catcher.next().json();
     assert_eq!(body["type"], event_type, "{body}");
-    assert_eq!(body["operator"], "", "{body}");
+    assert_eq!(body["operator"], "alice", "{body}");
     let resource = json!([{ "digest": digest, "tag": tag, "resource_url": resource_url }]);
     assert_eq!(body["event_data"]["resources"], resource, "{body}");
     assert_eq!(body["event_data"]["repository"]["repo_full_name"], "library/tiny");
@@ -121,8 +123,10 @@ impl Registry {
             "name": "bridge", "url": format!("http://{bridge}/distribution"),
             "timeout": "3s", "threshold": 3, "backoff": "200ms",
         });
+        fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
         let config = json!({
             "version": 0.1, "storage": storage, "http": { "addr": address.to_string() },
+            "auth": { "htpasswd": { "realm": "test", "path": dir.join("htpasswd") } },
             "notifications": { "endpoints": [endpoint] },
         });
         // Every JSON text is YAML.
