@@ -28,10 +28,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use harbor_webhook::policy::HarborPolicy;
+use harbor_webhook::policy::{HarborPolicy, PolicyDraft};
 use harbor_webhook::store::{MemoryStore, SqliteStore};
 use harbor_webhook::transport::DestinationPolicy;
-use harbor_webhook::{Builder, Webhooks};
+use harbor_webhook::{Builder, Error, ProjectId, Webhooks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -79,36 +79,54 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
 }
 
 async fn builder(options: &Options) -> Result<Builder, String> {
-    let destination = if options.allow_networks.is_empty() {
-        DestinationPolicy::public_addresses()
-    } else {
-        DestinationPolicy::networks(&options.allow_networks).map_err(|e| format!("--allow-network: {e}"))?
-    };
+    let mut destination = DestinationPolicy::public_addresses();
+    for network in &options.allow_networks {
+        destination = destination.allow_network(network).map_err(|e| format!("--allow-network {network}: {e}"))?;
+    }
     match &options.store {
         StoreAt::Memory => Ok(Webhooks::builder(MemoryStore::new(), destination)),
         StoreAt::Sqlite(path) => {
-            // Opening it makes the file, or brings one of an older version up to date.
-            let store = SqliteStore::open(path).await.map_err(|e| format!("--store sqlite:{}: {e}", path.display()))?;
+            let named = |e: Error| format!("--store sqlite:{}: {e}", path.display());
+            let store = SqliteStore::open(path).await.map_err(named)?;
+            store.migrate().await.map_err(named)?;
             Ok(Webhooks::builder(store, destination))
         }
     }
 }
 
-/// The policies of the file, each with the words that name it in an error.
-fn read_policies(path: &Path) -> Result<Vec<(String, HarborPolicy)>, String> {
-    let file = format!("--policies {}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{file}: {e}"))?;
-    let policies: Vec<HarborPolicy> = serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
-    let named = policies.into_iter().enumerate().map(|(n, policy)| (format!("{file}: [{n}] {:?}", policy.name), policy));
-    Ok(named.collect())
+/// A policy of the file.
+struct Configured {
+    project: ProjectId,
+    draft: PolicyDraft,
+    /// Names it in an error.
+    place: String,
 }
 
-async fn upsert(hooks: &Webhooks, policies: Vec<(String, HarborPolicy)>) -> Result<(), String> {
-    for (place, policy) in policies {
-        let project = policy.project_id;
-        let draft = policy.into_draft().map_err(|e| format!("{place}: {e}"))?;
+fn read_policies(path: &Path) -> Result<Vec<Configured>, String> {
+    let file = format!("--policies {}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{file}: {e}"))?;
+    let array: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
+    let policies = array.into_iter().enumerate().map(|(n, policy)| {
+        let name = policy["name"].as_str().unwrap_or_default();
+        let place = format!("{file}: policy {n} {name:?}");
+        read_policy(&policy, place.clone()).map_err(|e| format!("{place}: {e}"))
+    });
+    policies.collect()
+}
+
+fn read_policy(policy: &serde_json::Value, place: String) -> Result<Configured, Error> {
+    let policy = HarborPolicy::from_json(policy.to_string().as_bytes())?;
+    if policy.project_id < 1 {
+        return Err(Error::invalid("project_id", "must be a whole number from 1"));
+    }
+    let project = ProjectId(policy.project_id);
+    Ok(Configured { project, draft: PolicyDraft::try_from(policy)?, place })
+}
+
+async fn upsert(hooks: &Webhooks, policies: Vec<Configured>) -> Result<(), String> {
+    for Configured { project, draft, place } in policies {
         let policy = hooks.policies().upsert(project, draft).await.map_err(|e| format!("{place}: {e}"))?;
-        tracing::info!(id = %policy.id, project = %project, name = policy.name, "policy in place");
+        tracing::info!(id = %policy.id, %project, name = policy.name, "policy in place");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use harbor_webhook::delivery::Schedule;
+use harbor_webhook::delivery::retry::Schedule;
 use harbor_webhook::{ProjectId, Registry, Settings};
 
 /// Harbor's webhooks for a plain CNCF Distribution registry.

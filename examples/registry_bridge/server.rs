@@ -45,7 +45,10 @@ pub(crate) fn router(bridge: Bridge) -> Router {
 
 /// Takes a registry's envelope. The registry sends it again until it is answered with success, so success means that
 /// all its events are kept.
-async fn distribution(State(bridge): State<Arc<Bridge>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Refused> {
+async fn distribution(
+    State(bridge): State<Arc<Bridge>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
     let read = bridge.reader.read(&body?)?;
     for repository in &read.strangers {
         bridge.strangers.fetch_add(1, Ordering::Relaxed);

@@ -55,16 +55,19 @@ impl<'a> Idle<'a> {
             let ready = inner.deliveries.ready(POLL).await;
             (ready, waited.elapsed())
         };
-        let (ready, news) = tokio::select! {
-            // It had to wait, so what it was woken for is news.
-            (ready, waited) = look => (ready, waited >= Duration::from_millis(1)),
-            () = self.poke.notified() => (Ok(()), true),
-            _ = self.stopped.wait_for(|stopped| *stopped) => (Ok(()), false),
+        let looked = tokio::select! {
+            looked = look => Some(looked),
+            () = self.poke.notified() => {
+                self.doubts = 0;
+                None
+            }
+            _ = self.stopped.wait_for(|stopped| *stopped) => None,
         };
-        match ready {
-            Ok(()) if news => self.doubts = 0,
-            Ok(()) => {}
-            Err(e) => self.trouble(&e).await,
+        match looked {
+            // It had to wait, so what it was woken for is news.
+            Some((Ok(()), waited)) if waited >= Duration::from_millis(1) => self.doubts = 0,
+            Some((Err(e), _)) => self.trouble(&e).await,
+            Some((Ok(()), _)) | None => {}
         }
     }
 

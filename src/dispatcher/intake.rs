@@ -65,7 +65,8 @@ async fn fan_out(inner: &Inner, claimed: ClaimedEvent) -> Result<()> {
     let policies = inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await?;
     let mut renderer = Renderer { inner, event: &event, bodies: Vec::new() };
     let mut part = FanOut::default();
-    for (policy, target) in policies.iter().flat_map(|policy| policy.targets.iter().map(move |target| (policy, target))) {
+    let targets: Vec<_> = policies.iter().flat_map(|p| std::iter::zip(std::iter::repeat(p), &p.targets)).collect();
+    for (policy, target) in targets {
         if part.deliveries.len() == PART {
             let full = std::mem::take(&mut part);
             if inner.deliveries.fan_out(&claimed.lease, full).await? == Fenced::Stale {
@@ -73,7 +74,8 @@ async fn fan_out(inner: &Inner, claimed: ClaimedEvent) -> Result<()> {
             }
         }
         let body = renderer.body(policy, target);
-        let new = NewDelivery::new(policy.id, target, body.as_ref().map(|b| b.id).map_err(Clone::clone), lane(inner, target));
+        let new =
+            NewDelivery::new(policy.id, target, body.as_ref().map(|b| b.id).map_err(Clone::clone), lane(inner, target));
         part.deliveries.push(new);
         if let Ok(body) = body {
             if !part.bodies.iter().any(|known| known.id == body.id) {
@@ -127,7 +129,9 @@ impl Renderer<'_> {
 fn render(event: &Event, format: &dyn Format, cx: &RenderContext) -> Result<Body, String> {
     let mut out = Vec::with_capacity(1024);
     match caught_now(|| format.render(event, cx, &mut out)) {
-        Ok(Ok(())) => Ok(Body::new(cx.body_id, format.name(), format.content_type(), Bytes::from(out.into_boxed_slice()))),
+        Ok(Ok(())) => {
+            Ok(Body::new(cx.body_id, format.name(), format.content_type(), Bytes::from(out.into_boxed_slice())))
+        }
         Ok(Err(e)) => Err(e.to_string()),
         Err(_) => Err("the format panicked".to_owned()),
     }

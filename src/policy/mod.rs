@@ -3,13 +3,14 @@
 //! A host (or a person) writes a [`PolicyDraft`]; the policy store numbers it and keeps it as a [`Policy`]. Each of its
 //! [`Target`]s is one endpoint with its own queue, format and credentials.
 
+mod check;
 mod harbor;
 mod matching;
 mod target;
 
 use chrono::{DateTime, Utc};
 
-pub use harbor::HarborPolicy;
+pub use harbor::{HarborPolicy, HarborTarget};
 pub use matching::{Match, PolicyIndex};
 pub use target::{Address, AuthHeader, Target, TargetType};
 

@@ -1,6 +1,8 @@
 //! How a request leaves the process.
 
 mod destination;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,8 +11,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use destination::DestinationPolicy;
+pub use destination::{Blocked, DestinationPolicy};
 
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::ReqwestTransport;
 use crate::delivery::FailureKind;
 use crate::policy::Address;
 

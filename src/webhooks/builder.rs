@@ -116,5 +116,8 @@ fn default_transport() -> Result<Arc<dyn Transport>> {
 
 #[cfg(not(feature = "reqwest"))]
 fn default_transport() -> Result<Arc<dyn Transport>> {
-    Err(Error::new(ErrorKind::Invalid, "there is no transport: give one with .transport(..), or enable the feature reqwest"))
+    Err(Error::new(
+        ErrorKind::Invalid,
+        "there is no transport: give one with .transport(..), or enable the feature reqwest",
+    ))
 }

@@ -21,8 +21,7 @@ use crate::format::Formats;
 use crate::id::{DeliveryId, ProjectId};
 use crate::settings::Settings;
 use crate::store::{
-    Appended, Change, DeliveryStore, Detail, Filter, Page, PolicyFilter, PolicySource, PolicyStore,
-    Resolved, Status,
+    Appended, Change, DeliveryStore, Detail, Filter, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Status,
 };
 use crate::transport::{DestinationPolicy, Transport};
 
@@ -218,7 +217,8 @@ impl Webhooks {
     /// waiting anyway, has no body, or if its target is gone.
     pub async fn redeliver(&self, id: DeliveryId) -> Result<()> {
         let detail = self.delivery(id).await?.ok_or_else(|| no_delivery(id))?;
-        if matches!(self.inner.source.resolve(&[detail.delivery.target_id]).await?.first(), Some(Resolved::Gone) | None) {
+        if matches!(self.inner.source.resolve(&[detail.delivery.target_id]).await?.first(), Some(Resolved::Gone) | None)
+        {
             return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: its target was deleted")));
         }
         let changed = self.inner.deliveries.change(&Filter::id(id), Change::Redeliver, Page::first(1)).await?;
@@ -265,9 +265,9 @@ impl Webhooks {
 
 impl Inner {
     fn policy_store(&self) -> Result<&Arc<dyn PolicyStore>> {
-        self.policies.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "the host keeps its policies itself; change them there")
-        })
+        self.policies
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "the host keeps its policies itself; change them there"))
     }
 
     /// Goes on until all selected deliveries are changed.
@@ -302,7 +302,10 @@ fn check_size(event: &Event) -> Result<()> {
     let mut size = Count(0);
     serde_json::to_writer(&mut size, event).map_err(|e| Error::invalid("event", e))?;
     if size.0 > MAX_EVENT {
-        return Err(Error::invalid("event", format_args!("{} bytes of JSON; at most {MAX_EVENT} are accepted", size.0)));
+        return Err(Error::invalid(
+            "event",
+            format_args!("{} bytes of JSON; at most {MAX_EVENT} are accepted", size.0),
+        ));
     }
     Ok(())
 }

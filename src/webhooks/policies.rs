@@ -1,9 +1,9 @@
 use super::Inner;
+use crate::delivery::CancelReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::{PolicyId, ProjectId};
 use crate::policy::{Match, Policy, PolicyDraft};
-use crate::delivery::CancelReason;
 use crate::store::{Change, Filter, Page, PolicyFilter};
 
 /// The policies behind a [`Webhooks`](super::Webhooks).

@@ -98,7 +98,9 @@ fn repeats_are_recognised_and_only_manifests_count() {
         let (status, answer) = bridge.post("/distribution", "", &envelope.to_string());
         assert_eq!((status, &*answer), (202, r#"{"events":1}"#));
     }
-    for (event_type, request) in [("harbor.artifact.pushed", "request-of-push"), ("harbor.artifact.deleted", "request-of-delete")] {
+    for (event_type, request) in
+        [("harbor.artifact.pushed", "request-of-push"), ("harbor.artifact.deleted", "request-of-delete")]
+    {
         let event = catcher.next().json();
         assert_eq!(event["type"], event_type);
         assert_eq!(event["operator"], "alice");
@@ -178,7 +180,8 @@ fn write_image(dir: &Path) -> String {
     let rootfs = json!({ "type": "layers", "diff_ids": [layer["digest"]] });
     let config = json!({ "architecture": "amd64", "os": "linux", "rootfs": rootfs }).to_string();
     let config = blob(config.as_bytes(), "application/vnd.oci.image.config.v1+json");
-    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] }).to_string();
+    let manifest =
+        json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] }).to_string();
     let mut manifest = blob(manifest.as_bytes(), MANIFEST);
     manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": "v1" });
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });

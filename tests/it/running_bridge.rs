@@ -38,7 +38,12 @@ impl Bridge {
     /// POSTs a body; the answer's status and body.
     pub(crate) fn post(&self, path: &str, headers: &str, body: &str) -> (u16, String) {
         let length = body.len();
-        exchange(self.address, &format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"))
+        exchange(
+            self.address,
+            &format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            ),
+        )
     }
 
     pub(crate) fn healthz(&self) -> serde_json::Value {

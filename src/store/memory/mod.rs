@@ -1,0 +1,188 @@
+mod claiming;
+mod history;
+mod policies;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use policies::Policies;
+use state::State;
+
+use super::{
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
+    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+};
+use crate::clock::{Clock, SystemClock, instant};
+use crate::delivery::Delivery;
+use crate::error::Result;
+use crate::event::{Event, EventType};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::policy::{Policy, PolicyDraft};
+
+/// Keeps everything in memory: for tests, and for hosts that may lose what waits when they end.
+///
+/// A handle: clones are the same store. It is bounded; see [`MemoryStore::with_bound`].
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    policies: Mutex<Policies>,
+    clock: Arc<dyn Clock>,
+    start: Instant,
+    changed: Notify,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// A store for up to 100,000 waiting deliveries.
+    pub fn new() -> Self {
+        Self::with_bound(100_000)
+    }
+
+    /// A store for up to `deliveries` waiting deliveries, a tenth of them for one target, and a tenth as many events that
+    /// are not fanned out. At the bound no event is fanned out, and then `notify` is refused as full.
+    pub fn with_bound(deliveries: usize) -> Self {
+        Self::with_clock(deliveries, SystemClock)
+    }
+
+    /// The same, with the times that people read from this clock.
+    pub fn with_clock(deliveries: usize, clock: impl Clock) -> Self {
+        let inner = Inner {
+            state: Mutex::new(State::new(deliveries.max(10))),
+            policies: Mutex::default(),
+            clock: Arc::new(clock),
+            start: instant(),
+            changed: Notify::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The state, brought to the present. A panic while it was held cannot have left it half changed: its methods check
+    /// first and write then.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.advance(self.inner.start.elapsed(), &*self.inner.clock);
+        state
+    }
+
+    fn policies(&self) -> MutexGuard<'_, Policies> {
+        self.inner.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes who waits for work.
+    fn with_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let done = change(&mut self.state());
+        self.inner.changed.notify_waiters();
+        done
+    }
+}
+
+#[async_trait]
+impl PolicySource for MemoryStore {
+    async fn subscribers(&self, project: ProjectId, kind: EventType, _: Duration) -> Result<Vec<Arc<Policy>>> {
+        Ok(self.policies().subscribers(project, kind).to_vec())
+    }
+
+    async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+        let policies = self.policies();
+        Ok(targets.iter().map(|target| policies.resolve(*target)).collect())
+    }
+}
+
+#[async_trait]
+impl PolicyStore for MemoryStore {
+    async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        self.policies().create(project, draft, self.inner.clock.now())
+    }
+
+    async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
+        self.policies().replace(id, draft, self.inner.clock.now())
+    }
+
+    async fn delete(&self, which: PolicyFilter) -> Result<u64> {
+        let gone = self.policies().delete(which);
+        self.with_state(|state| gone.iter().for_each(|policy| state.cancel_policy(*policy)));
+        Ok(gone.len() as u64)
+    }
+
+    async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+        Ok(self.policies().list(which, page))
+    }
+
+    async fn switch(&self, on: Option<bool>) -> Result<bool> {
+        Ok(self.policies().switch(on))
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for MemoryStore {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
+        self.with_state(|state| state.append(events))
+    }
+
+    async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+        Ok(self.state().claim_events(max, lease))
+    }
+
+    async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced> {
+        Ok(self.with_state(|state| state.fan_out(lease, part)))
+    }
+
+    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        Ok(self.state().claim(max, lease))
+    }
+
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+        Ok(self.with_state(|state| results.into_iter().map(|result| state.settle(result)).collect()))
+    }
+
+    async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
+        Ok(self.with_state(|state| state.change(which, to, page)))
+    }
+
+    async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
+        Ok(self.state().list(which, page))
+    }
+
+    async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
+        Ok(self.state().detail(id))
+    }
+
+    async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
+        Ok(self.with_state(|state| state.sweep(keep, max)))
+    }
+
+    async fn status(&self) -> Result<Status> {
+        Ok(self.state().status())
+    }
+
+    async fn ready(&self, at_most: Duration) -> Result<()> {
+        // Listens before it looks, so that nothing can happen in between.
+        let changed = self.inner.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let due_in = self.state().due_in();
+        let pause = due_in.map_or(at_most, |due| due.min(at_most));
+        if !pause.is_zero() {
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+}
