@@ -155,9 +155,15 @@ impl Drop for Registry {
     }
 }
 
+/// A copy keeps digests: skopeo would compress the layer on its way, and so change the manifest.
 fn skopeo(dir: &Path, args: &[&str]) {
     let mut command = Command::new("skopeo");
-    command.arg("--insecure-policy").args(args).current_dir(dir).stdin(Stdio::null());
+    command
+        .arg("--insecure-policy")
+        .args(args)
+        .args((args[0] == "copy").then_some("--preserve-digests"))
+        .current_dir(dir)
+        .stdin(Stdio::null());
     let done = command.output().unwrap_or_else(|e| missing("skopeo", &e));
     assert!(done.status.success(), "skopeo {args:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
