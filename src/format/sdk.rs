@@ -1,3 +1,5 @@
+//! Conversion to and from the types of the CloudEvents SDK.
+
 use std::fmt::Write;
 
 pub use cloudevents;

@@ -1,4 +1,392 @@
-//! The embedded store.
-/// placeholder
+//! The embedded store: one SQLite file.
+//!
+//! The file is in WAL mode with `synchronous = FULL`: an event that was taken survives a loss of power. One thread writes;
+//! whoever waits for the disk shares the next transaction, so many callers cost one wait. One process sends from a file;
+//! others may open it to change policies and to read the history.
+//!
+//! All tables begin with `harbor_webhook_`, so the file may be the host's own. Addresses and `Authorization` values lie in
+//! it in clear: a new file is readable by its owner only.
+
+mod db;
+mod deliveries;
+mod history;
+mod outbox;
+mod policies;
+mod schema;
+mod view;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::Utc;
+use rusqlite::Connection;
+use tokio::sync::{Notify, OnceCell};
+
+use db::{Db, failure};
+use view::View;
+use writer::{Durability, Writer};
+
+use super::{
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
+    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::delivery::Delivery;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventType};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::policy::{Policy, PolicyDraft};
+
+/// Read connections kept for reuse.
+const READERS: usize = 4;
+/// How old the view of the policies may be that says where deliveries go.
+const RESOLVE_AGE: Duration = Duration::from_secs(1);
+
+/// Keeps everything in one SQLite file.
+///
+/// A handle: clones are the same store. The writer thread starts with [`SqliteStore::open`] and ends with the last handle.
+///
+/// ```no_run
+/// # async fn open() -> Result<(), harbor_webhook::Error> {
+/// use harbor_webhook::store::SqliteStore;
+///
+/// let store = SqliteStore::open("webhooks.db").await?;
+/// store.migrate().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug)]
-pub struct SqliteStore {}
+struct Inner {
+    path: PathBuf,
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+    view: View,
+    changed: Notify,
+    /// The lock that makes this the one sender of the file.
+    sender: OnceCell<File>,
+    /// Different for every claim; starts anew with every process, which is why the sending lock frees all leases.
+    last_token: AtomicI64,
+    /// Milliseconds of the store's clock when it was opened.
+    clock: OnceCell<i64>,
+    opened: Instant,
+}
+
+/// The present, in milliseconds: on the store's clock, which never jumps, and on the wall.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    store: i64,
+    wall: i64,
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it. Call [`SqliteStore::migrate`] before anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store) if the file is not a SQLite database, is damaged, or was written by a newer version of
+    /// this crate; [`Unavailable`](ErrorKind::Unavailable) if it cannot be opened.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let at = path.clone();
+        let conn = blocking(move || {
+            let conn = connect(&at)?;
+            schema::check(&Db::new(&conn))?;
+            Ok(conn)
+        });
+        let conn = conn.await.map_err(|e| at_path(&path, e))?;
+        let inner = Inner {
+            path,
+            writer: Writer::start(conn)?,
+            readers: Mutex::default(),
+            view: View::default(),
+            changed: Notify::new(),
+            sender: OnceCell::new(),
+            last_token: AtomicI64::new(0),
+            clock: OnceCell::new(),
+            opened: Instant::now(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes the tables, or brings them to this version. Doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The database's.
+    pub async fn migrate(&self) -> Result<()> {
+        self.inner.writer.write(Durability::Full, schema::migrate).await
+    }
+
+    /// Reads on a connection of its own, beside the writer.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Db<'_>, &View) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let idle = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let conn = match idle {
+                Some(conn) => conn,
+                None => connect(&inner.path)?,
+            };
+            let result = read(&Db::new(&conn), &inner.view);
+            let mut readers = inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < READERS {
+                readers.push(conn);
+            }
+            result
+        })
+        .await
+    }
+
+    /// Changes deliveries or events, and wakes who waits for work.
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&Db<'_>, Now) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let now = self.now().await?;
+        let result = self.inner.writer.write(durability, move |db| change(db, now)).await;
+        if durability == Durability::Full {
+            self.inner.changed.notify_waiters();
+        }
+        result
+    }
+
+    /// Changes policies or the switch.
+    async fn write_policies<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Db<'_>, Now) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let result = self.write(Durability::Full, change).await;
+        self.inner.view.forget();
+        result
+    }
+
+    /// The store's clock starts at the wall's time, or where it was last seen if the wall's has gone back since.
+    async fn now(&self) -> Result<Now> {
+        let wall = Utc::now().timestamp_millis();
+        let read = || async {
+            let sql = "SELECT value FROM harbor_webhook_meta WHERE key = 'clock'";
+            let mark = self.read(move |db, _| db.number(sql, [])).await?;
+            Ok::<_, Error>(mark.max(wall).saturating_sub(millis(self.inner.opened.elapsed())))
+        };
+        let start = self.inner.clock.get_or_try_init(read).await?;
+        Ok(Now { store: start.saturating_add(millis(self.inner.opened.elapsed())), wall })
+    }
+
+    fn token(&self) -> i64 {
+        self.inner.last_token.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes the sending lock, once. Whoever held leases on the file has ended, so they are all free.
+    async fn send(&self) -> Result<()> {
+        let take = || async {
+            let path = self.inner.path.clone();
+            let lock = blocking(move || lock(&path)).await?;
+            self.write(Durability::Process, deliveries::lose_all).await?;
+            Ok::<_, Error>(lock)
+        };
+        self.inner.sender.get_or_try_init(take).await.map(|_| ())
+    }
+
+    /// An answer from the view, after another look if it is too old.
+    async fn from_view<T>(&self, answer: impl Fn(&View) -> Option<T>) -> Result<T> {
+        // A change in between makes a look worthless; more than a few in a row are not to be expected.
+        for _ in 0..8 {
+            if let Some(answer) = answer(&self.inner.view) {
+                return Ok(answer);
+            }
+            self.read(|db, view| view.refresh(db)).await?;
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
+    }
+}
+
+#[async_trait]
+impl PolicySource for SqliteStore {
+    async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
+        self.from_view(|view| view.subscribers(project, kind, max_age)).await
+    }
+
+    async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+        self.from_view(|view| view.resolve(targets, RESOLVE_AGE)).await
+    }
+}
+
+#[async_trait]
+impl PolicyStore for SqliteStore {
+    async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        self.write_policies(move |db, _| policies::create(db, project, draft, SystemClock.now())).await
+    }
+
+    async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
+        self.write_policies(move |db, _| policies::replace(db, id, draft, SystemClock.now())).await
+    }
+
+    async fn delete(&self, which: PolicyFilter) -> Result<u64> {
+        let delete = move |db: &Db<'_>, now| {
+            let gone = policies::delete(db, which)?;
+            gone.iter().try_for_each(|policy| history::cancel_policy(db, *policy, now))?;
+            Ok(gone.len() as u64)
+        };
+        self.write_policies(delete).await
+    }
+
+    async fn list(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+        self.read(move |db, _| policies::list(db, which, page)).await
+    }
+
+    async fn switch(&self, on: Option<bool>) -> Result<bool> {
+        match on {
+            None => self.read(|db, _| policies::is_on(db)).await,
+            Some(on) => {
+                self.write_policies(move |db, _| policies::switch(db, on)).await?;
+                Ok(on)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for SqliteStore {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
+        let row = |event: &Event| {
+            let json = serde_json::to_string(event).map_err(|e| Error::invalid("event", e))?;
+            Ok(outbox::Row { id: event.id, json })
+        };
+        let rows = events.iter().map(row).collect::<Result<Vec<_>>>()?;
+        self.write(Durability::Full, move |db, now| outbox::append(db, &rows, now)).await
+    }
+
+    async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+        self.send().await?;
+        let token = self.token();
+        let claim =
+            move |db: &Db<'_>, now: Now| outbox::claim(db, max, now.store.saturating_add(millis(lease)), token, now);
+        self.write(Durability::Process, claim).await
+    }
+
+    async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced> {
+        let lease = *lease;
+        self.write(Durability::Full, move |db, now| outbox::fan_out(db, &lease, part, now)).await
+    }
+
+    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        self.send().await?;
+        let token = self.token();
+        let claim = move |db: &Db<'_>, now: Now| {
+            deliveries::claim(db, max, now.store.saturating_add(millis(lease)), token, now)
+        };
+        self.write(Durability::Process, claim).await
+    }
+
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+        let settle = move |db: &Db<'_>, now| results.iter().map(|result| deliveries::settle(db, result, now)).collect();
+        self.write(Durability::Full, settle).await
+    }
+
+    async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
+        let which = which.clone();
+        self.write(Durability::Full, move |db, now| history::change(db, &which, to, page, now)).await
+    }
+
+    async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
+        let (which, now) = (which.clone(), self.now().await?);
+        self.read(move |db, _| history::list(db, &which, page, now)).await
+    }
+
+    async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
+        let now = self.now().await?;
+        self.read(move |db, _| history::detail(db, id, now)).await
+    }
+
+    async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
+        let keep = keep.clone();
+        self.write(Durability::Full, move |db, now| history::sweep(db, &keep, max, now)).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        let now = self.now().await?;
+        self.read(move |db, _| history::status(db, now)).await
+    }
+
+    async fn ready(&self, at_most: Duration) -> Result<()> {
+        // Listens before it looks, so that nothing can happen in between.
+        let changed = self.inner.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let now = self.now().await?;
+        let due_in = self.read(move |db, _| history::due_in(db, now)).await?;
+        let pause = due_in.map_or(at_most, |due| due.min(at_most));
+        if !pause.is_zero() {
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a connection with the settings that all of them have. A new file is readable by its owner only.
+fn connect(path: &Path) -> Result<Connection> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|e| {
+        Error::new(ErrorKind::Unavailable, format!("{} cannot be opened: {e}", path.display())).with_source(e)
+    })?;
+    let conn = Connection::open(path).map_err(failure)?;
+    conn.busy_timeout(Duration::from_secs(5)).map_err(failure)?;
+    let set = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;";
+    conn.execute_batch(set).map_err(failure)?;
+    Ok(conn)
+}
+
+/// Makes this process the one that sends from the file.
+fn lock(path: &Path) -> Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-sender");
+    let file = File::options().write(true).create(true).truncate(false).open(&name).map_err(|e| {
+        Error::new(ErrorKind::Unavailable, format!("{} cannot be opened: {e}", name.display())).with_source(e)
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(e) => Err(Error::new(
+            ErrorKind::Store,
+            format!(
+                "{} is already used for sending, by another process or another handle; one process sends from a file: \
+                 stop the other one",
+                path.display()
+            ),
+        )
+        .with_source(e)),
+    }
+}
+
+fn at_path(path: &Path, error: Error) -> Error {
+    Error::new(error.kind(), format!("{}: {error}", path.display())).with_source(error)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(Error::new(ErrorKind::Unavailable, "the runtime is shutting down").with_source(e)),
+    }
+}

@@ -1,0 +1,97 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use rusqlite::{Connection, ErrorCode, Params, Row, Statement};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A connection with its prepared statements, for the time of a stack frame.
+///
+/// The accepted range of rusqlite has no statement cache that all versions share, so this is ours.
+pub(super) struct Db<'c> {
+    conn: &'c Connection,
+    statements: RefCell<HashMap<&'static str, Statement<'c>>>,
+}
+
+impl<'c> Db<'c> {
+    pub(super) fn new(conn: &'c Connection) -> Self {
+        Self { conn, statements: RefCell::default() }
+    }
+
+    /// Runs a statement that changes something, and says how many rows it changed.
+    pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<usize> {
+        self.with(sql, |statement| statement.execute(params))
+    }
+
+    /// All rows.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.with(sql, |statement| statement.query_map(params, read)?.collect())
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn row<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self.rows(sql, params, read)?.into_iter().next())
+    }
+
+    /// A number that is there: a count, a sum, or a row of `meta`.
+    pub(super) fn number(&self, sql: &'static str, params: impl Params) -> Result<i64> {
+        Ok(self.row(sql, params, |row| row.get(0))?.unwrap_or_default())
+    }
+
+    pub(super) fn last_id(&self) -> i64 {
+        self.conn.last_insert_rowid()
+    }
+
+    /// Runs statements without parameters and results.
+    pub(super) fn batch(&self, sql: &str) -> Result<()> {
+        self.conn.execute_batch(sql).map_err(failure)
+    }
+
+    fn with<T>(&self, sql: &'static str, run: impl FnOnce(&mut Statement<'c>) -> rusqlite::Result<T>) -> Result<T> {
+        let mut statements = self.statements.borrow_mut();
+        let statement = match statements.entry(sql) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(self.conn.prepare(sql).map_err(failure)?),
+        };
+        run(statement).map_err(failure)
+    }
+}
+
+/// Sorts SQLite's errors by what can be done about them.
+pub(super) fn failure(error: rusqlite::Error) -> Error {
+    let (kind, message) = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "the disk is full; nothing was written".to_owned()),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Unavailable, "the database file is locked by another connection".to_owned())
+        }
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => {
+            (ErrorKind::Unavailable, format!("the database file cannot be read or written: {error}"))
+        }
+        Some(ErrorCode::NotADatabase) => {
+            (ErrorKind::Store, "the file is not a SQLite database; choose another path".to_owned())
+        }
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (ErrorKind::Store, "the database file is damaged; restore it from a backup".to_owned())
+        }
+        _ if error.to_string().contains("no such table: harbor_webhook") => {
+            (ErrorKind::Store, "the database has no webhook tables yet; call migrate() first".to_owned())
+        }
+        _ => (ErrorKind::Store, format!("the database refused: {error}")),
+    };
+    Error::new(kind, message).with_source(error)
+}
+
+/// A value in the database that this version cannot read.
+pub(super) fn unreadable(what: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
+}

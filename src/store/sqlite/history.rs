@@ -1,0 +1,339 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::{Row, params};
+use uuid::Uuid;
+
+use super::db::{Db, unreadable};
+use super::deliveries::{self, CANCELLED, DEAD, DELIVERED, DUE, LEASED, PARKED};
+use super::policies::time;
+use super::{Now, millis};
+use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, Outcome, State};
+use crate::error::Result;
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::store::{
+    Body, Change, Changed, ClosedLane, Detail, Filter, Hold, Page, Retention, SetAside, StateKind, Status, Swept,
+};
+
+pub(super) fn list(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<Vec<Delivery>> {
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    db.rows(
+        "SELECT id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
+                created_at, updated_at, due, detail
+         FROM harbor_webhook_deliveries
+         WHERE id < ?1 AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR event_id = ?3) AND (?4 IS NULL OR project_id = ?4)
+           AND (?5 IS NULL OR policy_id = ?5) AND (?6 IS NULL OR target_id = ?6) AND (?7 IS NULL OR event_type = ?7)
+           AND (?8 IS NULL OR state = ?8) AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
+         ORDER BY id DESC LIMIT ?11",
+        params![
+            page.after.unwrap_or(i64::MAX),
+            which.id.map(|id| id.0),
+            which.event_id.map(|id| *id.as_bytes()),
+            which.project_id.map(|id| id.0),
+            which.policy_id.map(|id| id.0),
+            which.target_id.map(|id| id.0),
+            which.event_type.map(crate::EventType::as_str),
+            which.state.map(column),
+            which.since.map(|time| time.timestamp_millis()),
+            which.until.map(|time| time.timestamp_millis()),
+            limit,
+        ],
+        |row| read_delivery(row, now),
+    )
+}
+
+pub(super) fn detail(db: &Db<'_>, id: DeliveryId, now: Now) -> Result<Option<Detail>> {
+    let Some(delivery) = list(db, &Filter::id(id), Page::first(1), now)?.into_iter().next() else { return Ok(None) };
+    let body = db.row(
+        "SELECT b.id, b.format, b.content_type, b.bytes FROM harbor_webhook_deliveries d
+         JOIN harbor_webhook_bodies b ON b.id = d.body_id WHERE d.id = ?1",
+        [id.0],
+        |row| {
+            let (format, content_type): (Arc<str>, Arc<str>) = (row.get(1)?, row.get(2)?);
+            let bytes = Bytes::from(row.get::<_, Vec<u8>>(3)?);
+            Ok(Body::new(Uuid::from_bytes(row.get(0)?), format, content_type, bytes))
+        },
+    )?;
+    let attempts = db.rows(
+        "SELECT started_at, duration_us, status, failure, text, truncated, remote_addr
+         FROM harbor_webhook_attempts WHERE delivery_id = ?1 ORDER BY number",
+        [id.0],
+        read_attempt,
+    )?;
+    Ok(Some(Detail::new(delivery, body, attempts)))
+}
+
+fn read_delivery(row: &Row<'_>, now: Now) -> rusqlite::Result<Delivery> {
+    let wrong = |_| unreadable("a delivery is of another version");
+    let (kind, target_type): (String, String) = (row.get(2)?, row.get(6)?);
+    let state = read_state(row.get(7)?, row.get::<_, Option<String>>(8)?.as_deref())?;
+    let due: i64 = row.get(12)?;
+    Ok(Delivery {
+        id: DeliveryId(row.get(0)?),
+        event_id: Uuid::from_bytes(row.get(1)?),
+        event_type: kind.parse().map_err(wrong)?,
+        project_id: ProjectId(row.get(3)?),
+        policy_id: PolicyId(row.get(4)?),
+        target_id: TargetId(row.get(5)?),
+        target_type: target_type.parse().map_err(wrong)?,
+        state,
+        attempts: row.get(9)?,
+        created_at: time(row.get(10)?),
+        updated_at: time(row.get(11)?),
+        due_in: (state == State::Due).then(|| since(due, now.store)),
+        detail: row.get(13)?,
+    })
+}
+
+fn read_state(column: i64, reason: Option<&str>) -> rusqlite::Result<State> {
+    let reason = reason.unwrap_or_default();
+    let state = match column {
+        DUE => Some(State::Due),
+        LEASED => Some(State::Leased),
+        PARKED => Some(State::Parked),
+        DELIVERED => Some(State::Delivered),
+        DEAD => DeadReason::from_name(reason).map(State::Dead),
+        CANCELLED => CancelReason::from_name(reason).map(State::Cancelled),
+        _ => None,
+    };
+    state.ok_or_else(|| unreadable("a delivery is of another version"))
+}
+
+fn column(state: StateKind) -> i64 {
+    match state {
+        StateKind::Due => DUE,
+        StateKind::Leased => LEASED,
+        StateKind::Parked => PARKED,
+        StateKind::Delivered => DELIVERED,
+        StateKind::Dead => DEAD,
+        StateKind::Cancelled => CANCELLED,
+    }
+}
+
+fn read_attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let (status, failure): (Option<u16>, Option<String>) = (row.get(2)?, row.get(3)?);
+    let text: String = row.get(4)?;
+    let outcome = match status {
+        Some(status) => Outcome::Answered { status, body: text, truncated: row.get(5)? },
+        None => {
+            let kind = failure.as_deref().and_then(FailureKind::from_name).unwrap_or(FailureKind::Other);
+            Outcome::Failed { kind, message: text }
+        }
+    };
+    let remote: Option<String> = row.get(6)?;
+    let duration = Duration::from_micros(row.get::<_, i64>(1)?.unsigned_abs());
+    Ok(Attempt::new(time(row.get(0)?), duration, outcome).remote_addr(remote.and_then(|addr| addr.parse().ok())))
+}
+
+/// How long from `now` until `due`, both in milliseconds of the store.
+fn since(due: i64, now: i64) -> Duration {
+    Duration::from_millis(due.saturating_sub(now).max(0).unsigned_abs())
+}
+
+pub(super) fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page, now: Now) -> Result<Changed> {
+    if to == Change::OpenLanes {
+        return open_lanes(db, which);
+    }
+    let selected = list(db, which, page, now)?;
+    let next = selected.last().filter(|_| selected.len() == page.limit).map(|delivery| delivery.id.0);
+    let mut count = 0;
+    for delivery in &selected {
+        count += u64::from(change_one(db, delivery, to, now)?);
+    }
+    Ok(Changed::new(count, next))
+}
+
+fn open_lanes(db: &Db<'_>, which: &Filter) -> Result<Changed> {
+    let closed = db.rows(
+        "SELECT target_id FROM harbor_webhook_lanes WHERE gate_until > 0 AND (?1 IS NULL OR target_id = ?1)
+           AND (?2 IS NULL OR policy_id = ?2) AND (?3 IS NULL OR project_id = ?3)",
+        params![which.target_id.map(|id| id.0), which.policy_id.map(|id| id.0), which.project_id.map(|id| id.0)],
+        |row| row.get(0).map(TargetId),
+    )?;
+    for target in &closed {
+        let sql = "UPDATE harbor_webhook_lanes SET gate_until = 0, gate_why = NULL WHERE target_id = ?1";
+        db.execute(sql, [target.0])?;
+        deliveries::place(db, *target)?;
+    }
+    Ok(Changed::new(closed.len() as u64, None))
+}
+
+/// Says whether the change applied.
+fn change_one(db: &Db<'_>, delivery: &Delivery, to: Change, now: Now) -> Result<bool> {
+    let (id, target, state) = (delivery.id.0, delivery.target_id, delivery.state);
+    let waits = !state.is_final();
+    let leased = -i64::from(state == State::Leased);
+    match to {
+        Change::Redeliver if state.is_final() || state == State::Parked => {
+            if !redeliver(db, delivery, now)? {
+                return Ok(false);
+            }
+        }
+        Change::Cancel(reason) if waits => {
+            deliveries::end(db, id, target, CANCELLED, Some(reason.as_str()), None, now)?;
+            deliveries::lane_flies(db, target, leased)?;
+        }
+        Change::Park if matches!(state, State::Due | State::Leased) => {
+            db.execute("UPDATE harbor_webhook_deliveries SET state = 2 WHERE id = ?1", [id])?;
+            deliveries::lane_flies(db, target, leased)?;
+        }
+        Change::Unpark if state == State::Parked => {
+            db.execute("UPDATE harbor_webhook_deliveries SET state = 0, due = ?2 WHERE id = ?1", [id, now.store])?;
+        }
+        Change::Forget => {
+            remove(db, id)?;
+            if waits {
+                deliveries::lane_waits(db, target, -1)?;
+                deliveries::lane_flies(db, target, leased)?;
+            }
+        }
+        _ => return Ok(false),
+    }
+    deliveries::place(db, target)?;
+    Ok(true)
+}
+
+fn redeliver(db: &Db<'_>, delivery: &Delivery, now: Now) -> Result<bool> {
+    let changed = db.execute(
+        "UPDATE harbor_webhook_deliveries SET state = 0, reason = NULL, detail = NULL, spent = attempts, losses = 0,
+           since = ?2, due = ?2, updated_at = ?3 WHERE id = ?1 AND body_id IN (SELECT id FROM harbor_webhook_bodies)",
+        params![delivery.id.0, now.store, now.wall],
+    )?;
+    if changed == 1 && delivery.state.is_final() {
+        deliveries::lane_waits(db, delivery.target_id, 1)?;
+    }
+    Ok(changed == 1)
+}
+
+fn remove(db: &Db<'_>, id: i64) -> Result<()> {
+    let body = db.row("SELECT body_id FROM harbor_webhook_deliveries WHERE id = ?1", [id], |row| {
+        row.get::<_, Option<[u8; 16]>>(0)
+    })?;
+    db.execute("DELETE FROM harbor_webhook_attempts WHERE delivery_id = ?1", [id])?;
+    db.execute("DELETE FROM harbor_webhook_deliveries WHERE id = ?1", [id])?;
+    if let Some(Some(body)) = body {
+        db.execute(
+            "DELETE FROM harbor_webhook_bodies WHERE id = ?1
+             AND NOT EXISTS (SELECT 1 FROM harbor_webhook_deliveries WHERE body_id = ?1)",
+            [body],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn sweep(db: &Db<'_>, keep: &Retention, max: usize, now: Now) -> Result<Swept> {
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    db.execute("UPDATE harbor_webhook_meta SET value = max(value, ?1) WHERE key = 'clock'", [now.store])?;
+    let expired = expire(db, now.store.saturating_sub(millis(keep.max_age)), max, now)?;
+    let old = now.wall.saturating_sub(millis(keep.dead));
+    let mut gone = db.rows(
+        "SELECT id FROM harbor_webhook_deliveries WHERE state = 4 AND updated_at < ?1 LIMIT ?2",
+        [old, max],
+        |row| row.get::<_, i64>(0),
+    )?;
+    gone.extend(beyond(db, DEAD, keep.dead_per_policy, max)?);
+    gone.extend(beyond(db, DELIVERED, keep.finished_per_policy, max)?);
+    gone.iter().try_for_each(|id| remove(db, *id))?;
+    let forgotten = db.execute(
+        "DELETE FROM harbor_webhook_outbox WHERE seq IN
+         (SELECT seq FROM harbor_webhook_outbox WHERE done_at < ?1 LIMIT ?2)",
+        [now.store.saturating_sub(millis(keep.event_ids)), max],
+    )?;
+    db.execute(
+        "DELETE FROM harbor_webhook_lanes WHERE waiting <= 0 AND gate_until <= ?1 AND target_id NOT IN
+         (SELECT id FROM harbor_webhook_targets)",
+        [now.store],
+    )?;
+    let removed = gone.len() + forgotten;
+    let full = |n: usize| i64::try_from(n).is_ok_and(|n| n >= max);
+    Ok(Swept::new(removed as u64, expired as u64, full(removed) || full(expired)))
+}
+
+fn expire(db: &Db<'_>, before: i64, max: i64, now: Now) -> Result<usize> {
+    let expired = db.rows(
+        "SELECT id, target_id FROM harbor_webhook_deliveries
+         WHERE state IN (0, 1) AND state = 0 AND since < ?1 LIMIT ?2",
+        [before, max],
+        |row| Ok((row.get(0)?, TargetId(row.get(1)?))),
+    )?;
+    for (id, target) in &expired {
+        deliveries::end(db, *id, *target, DEAD, Some(DeadReason::Expired.as_str()), None, now)?;
+        deliveries::place(db, *target)?;
+    }
+    Ok(expired.len())
+}
+
+/// The finished deliveries of each policy beyond the newest `keep`; cancelled ones count with the delivered.
+fn beyond(db: &Db<'_>, state: i64, keep: usize, max: i64) -> Result<Vec<i64>> {
+    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    let mut gone = Vec::new();
+    for policy in db.rows("SELECT DISTINCT policy_id FROM harbor_webhook_deliveries", [], |row| row.get::<_, i64>(0))? {
+        let other = if state == DELIVERED { CANCELLED } else { state };
+        gone.extend(db.rows(
+            "SELECT id FROM harbor_webhook_deliveries WHERE policy_id = ?1 AND state IN (?2, ?3)
+             ORDER BY id DESC LIMIT ?4 OFFSET ?5",
+            [policy, state, other, max, keep],
+            |row| row.get::<_, i64>(0),
+        )?);
+    }
+    Ok(gone)
+}
+
+pub(super) fn status(db: &Db<'_>, now: Now) -> Result<Status> {
+    let count = |sql| db.number(sql, []).map(|n: i64| n.max(0).unsigned_abs());
+    let oldest = |sql| {
+        Ok::<_, crate::Error>(
+            db.row(sql, [], |row| row.get::<_, Option<i64>>(0))?.flatten().map(|at| since(now.store, at)),
+        )
+    };
+    let closed_lanes = db.rows(
+        "SELECT target_id, policy_id, gate_until, gate_why FROM harbor_webhook_lanes WHERE gate_until > ?1 LIMIT 100",
+        [now.store],
+        |row| {
+            let why = row.get::<_, Option<String>>(3)?.as_deref().and_then(Hold::from_name).unwrap_or(Hold::RetryAfter);
+            Ok(ClosedLane::new(TargetId(row.get(0)?), PolicyId(row.get(1)?), since(row.get(2)?, now.store), why))
+        },
+    )?;
+    let set_aside = db.rows(
+        "SELECT seq, set_aside FROM harbor_webhook_outbox WHERE done_at IS NULL AND set_aside IS NOT NULL LIMIT 100",
+        [],
+        |row| Ok(SetAside::new(row.get(0)?, row.get::<_, String>(1)?)),
+    )?;
+    Ok(Status {
+        outbox: count("SELECT count(*) FROM harbor_webhook_outbox WHERE done_at IS NULL AND set_aside IS NULL")?,
+        oldest_event: oldest(
+            "SELECT since FROM harbor_webhook_outbox WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1",
+        )?,
+        waiting: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state IN (0, 1)")?,
+        oldest_waiting: oldest("SELECT min(since) FROM harbor_webhook_deliveries WHERE state IN (0, 1)")?,
+        parked: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state = 2")?,
+        dead: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state = 4")?,
+        closed_lanes,
+        set_aside,
+    })
+}
+
+/// How long until there is work; `None` if none is in sight.
+pub(super) fn due_in(db: &Db<'_>, now: Now) -> Result<Option<Duration>> {
+    let next = db.row(
+        "SELECT min(at) FROM (
+           SELECT min(next_at) AS at FROM harbor_webhook_lanes WHERE next_at IS NOT NULL
+           UNION ALL SELECT min(lease_until) FROM harbor_webhook_deliveries WHERE state = 1
+           UNION ALL SELECT min(lease_until) FROM (SELECT lease_until FROM harbor_webhook_outbox
+             WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 100))",
+        [],
+        |row| row.get::<_, Option<i64>>(0),
+    )?;
+    Ok(next.flatten().map(|at| since(at, now.store)))
+}
+
+/// The deliveries of policies that were deleted are no longer wanted.
+pub(super) fn cancel_policy(db: &Db<'_>, policy: PolicyId, now: Now) -> Result<()> {
+    let which = Filter::policy(policy);
+    for state in [StateKind::Due, StateKind::Leased, StateKind::Parked] {
+        let which = which.clone().state(state);
+        while change(db, &which, Change::Cancel(CancelReason::TargetGone), Page::first(1000), now)?.next.is_some() {}
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+CREATE TABLE harbor_webhook_meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO harbor_webhook_meta VALUES ('clock', 0), ('policy_version', 0), ('switched_on', 1);
+
+CREATE TABLE harbor_webhook_policies (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    event_types TEXT NOT NULL,
+    creator TEXT NOT NULL,
+    creation_time INTEGER NOT NULL,
+    update_time INTEGER NOT NULL,
+    enabled INTEGER NOT NULL,
+    UNIQUE (project_id, name)
+) STRICT;
+
+CREATE TABLE harbor_webhook_targets (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    policy_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    target_type TEXT NOT NULL,
+    address TEXT NOT NULL,
+    auth_header TEXT,
+    skip_cert_verify INTEGER NOT NULL,
+    payload_format TEXT
+) STRICT;
+CREATE INDEX harbor_webhook_targets_policy ON harbor_webhook_targets (policy_id, position);
+
+-- An event that is fanned out stays as its id alone, until the id is forgotten.
+CREATE TABLE harbor_webhook_outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id BLOB NOT NULL UNIQUE,
+    event TEXT,
+    since INTEGER NOT NULL,
+    token INTEGER,
+    lease_until INTEGER NOT NULL DEFAULT 0,
+    done_at INTEGER,
+    set_aside TEXT
+) STRICT;
+CREATE INDEX harbor_webhook_outbox_open ON harbor_webhook_outbox (seq) WHERE done_at IS NULL;
+CREATE INDEX harbor_webhook_outbox_done ON harbor_webhook_outbox (done_at) WHERE done_at IS NOT NULL;
+
+CREATE TABLE harbor_webhook_bodies (
+    id BLOB PRIMARY KEY,
+    format TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    bytes BLOB NOT NULL
+) STRICT;
+
+-- state: 0 due, 1 leased, 2 parked, 3 delivered, 4 dead, 5 cancelled
+CREATE TABLE harbor_webhook_deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id BLOB NOT NULL,
+    event_type TEXT NOT NULL,
+    project_id INTEGER NOT NULL,
+    policy_id INTEGER NOT NULL,
+    target_id INTEGER NOT NULL,
+    target_type TEXT NOT NULL,
+    body_id BLOB,
+    state INTEGER NOT NULL,
+    reason TEXT,
+    detail TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    spent INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0,
+    since INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    token INTEGER NOT NULL DEFAULT 0,
+    lease_until INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (event_id, target_id)
+) STRICT;
+CREATE INDEX harbor_webhook_deliveries_due ON harbor_webhook_deliveries (target_id, due, id) WHERE state = 0;
+CREATE INDEX harbor_webhook_deliveries_leased ON harbor_webhook_deliveries (lease_until) WHERE state = 1;
+CREATE INDEX harbor_webhook_deliveries_waiting ON harbor_webhook_deliveries (since) WHERE state IN (0, 1);
+CREATE INDEX harbor_webhook_deliveries_history ON harbor_webhook_deliveries (policy_id, state, id);
+CREATE INDEX harbor_webhook_deliveries_body ON harbor_webhook_deliveries (body_id);
+
+CREATE TABLE harbor_webhook_attempts (
+    delivery_id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    status INTEGER,
+    failure TEXT,
+    text TEXT NOT NULL,
+    truncated INTEGER NOT NULL,
+    remote_addr TEXT,
+    PRIMARY KEY (delivery_id, number)
+) STRICT, WITHOUT ROWID;
+
+-- next_at is when the lane can be claimed from; NULL without due deliveries, or without room for one more in flight.
+CREATE TABLE harbor_webhook_lanes (
+    target_id INTEGER PRIMARY KEY,
+    policy_id INTEGER NOT NULL,
+    project_id INTEGER NOT NULL,
+    max_waiting INTEGER NOT NULL,
+    max_in_flight INTEGER NOT NULL,
+    waiting INTEGER NOT NULL DEFAULT 0,
+    in_flight INTEGER NOT NULL DEFAULT 0,
+    gate_until INTEGER NOT NULL DEFAULT 0,
+    gate_why TEXT,
+    served INTEGER NOT NULL DEFAULT 0,
+    next_at INTEGER
+) STRICT;
+CREATE INDEX harbor_webhook_lanes_next ON harbor_webhook_lanes (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX harbor_webhook_lanes_policy ON harbor_webhook_lanes (policy_id);

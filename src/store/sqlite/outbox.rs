@@ -1,0 +1,164 @@
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::Now;
+use super::db::Db;
+use super::deliveries;
+use crate::delivery::DeadReason;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventType};
+use crate::id::ProjectId;
+use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Lease, NewDelivery};
+
+/// Events that may wait in the outbox.
+const MAX_EVENTS: i64 = 100_000;
+
+/// An event as its row holds it.
+pub(super) struct Row {
+    pub(super) id: Uuid,
+    pub(super) json: String,
+}
+
+pub(super) fn append(db: &Db<'_>, rows: &[Row], now: Now) -> Result<Vec<Appended>> {
+    let appended: Result<Vec<_>> = rows.iter().map(|row| append_one(db, row, now)).collect();
+    let appended = appended?;
+    // The sequence numbers bound the count from above; only near the bound is it worth counting.
+    let mut open = db.number(
+        "SELECT coalesce((SELECT max(seq) FROM harbor_webhook_outbox)
+           - (SELECT seq FROM harbor_webhook_outbox WHERE done_at IS NULL ORDER BY seq LIMIT 1) + 1, 0)",
+        [],
+    )?;
+    if open > MAX_EVENTS {
+        open =
+            db.number("SELECT count(*) FROM harbor_webhook_outbox WHERE done_at IS NULL AND set_aside IS NULL", [])?;
+    }
+    if open > MAX_EVENTS && appended.contains(&Appended::Inserted) {
+        let message =
+            format!("the outbox holds its bound of {MAX_EVENTS} events; try again when deliveries have drained");
+        return Err(Error::new(ErrorKind::Full, message));
+    }
+    Ok(appended)
+}
+
+fn append_one(db: &Db<'_>, row: &Row, now: Now) -> Result<Appended> {
+    let inserted = db.execute(
+        "INSERT INTO harbor_webhook_outbox (event_id, event, since) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        params![row.id.as_bytes(), row.json, now.store],
+    )?;
+    Ok(if inserted == 1 { Appended::Inserted } else { Appended::Duplicate })
+}
+
+pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -> Result<Vec<ClaimedEvent>> {
+    let rows = db.rows(
+        "SELECT seq, event_id, event FROM harbor_webhook_outbox
+         WHERE done_at IS NULL AND lease_until <= ?1 AND set_aside IS NULL ORDER BY seq LIMIT ?2",
+        params![now.store, i64::try_from(max).unwrap_or(i64::MAX)],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?, row.get::<_, Option<String>>(2)?)),
+    )?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for (seq, id, json) in rows {
+        let sql = "UPDATE harbor_webhook_outbox SET token = ?2, lease_until = ?3 WHERE seq = ?1";
+        db.execute(sql, params![seq, token, until])?;
+        claimed.push(ClaimedEvent::new(Lease::new(seq, token), read(id, json.as_deref())));
+    }
+    Ok(claimed)
+}
+
+fn read(id: [u8; 16], json: Option<&str>) -> Result<Event, String> {
+    let json = json.ok_or_else(|| "the row holds no event".to_owned())?;
+    let event: Event = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    if event.id.as_bytes() == &id { Ok(event) } else { Err("the event's id is not the row's event_id".to_owned()) }
+}
+
+/// What the deliveries need to know of their event.
+pub(super) struct Origin {
+    pub(super) event_id: [u8; 16],
+    pub(super) event_type: EventType,
+    pub(super) project_id: ProjectId,
+}
+
+pub(super) fn fan_out(db: &Db<'_>, lease: &Lease, part: FanOut, now: Now) -> Result<Fenced> {
+    let held = db.row(
+        "SELECT event_id, event FROM harbor_webhook_outbox
+         WHERE seq = ?1 AND token = ?2 AND lease_until > ?3 AND done_at IS NULL",
+        params![lease.key, lease.token, now.store],
+        |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<String>>(1)?)),
+    )?;
+    let Some((event_id, json)) = held else { return Ok(Fenced::Stale) };
+    if let Some(reason) = part.set_aside {
+        let sql = "UPDATE harbor_webhook_outbox SET set_aside = ?2, lease_until = 0 WHERE seq = ?1";
+        db.execute(sql, params![lease.key, reason])?;
+        return Ok(Fenced::Done);
+    }
+    for body in &part.bodies {
+        db.execute(
+            "INSERT INTO harbor_webhook_bodies (id, format, content_type, bytes) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            params![body.id.as_bytes(), &*body.format, &*body.content_type, &*body.bytes],
+        )?;
+    }
+    if !part.deliveries.is_empty() {
+        let origin = origin(event_id, json.as_deref())?;
+        part.deliveries.iter().try_for_each(|new| add(db, &origin, new, now))?;
+    }
+    if part.last {
+        let sql = "UPDATE harbor_webhook_outbox SET event = NULL, done_at = ?2 WHERE seq = ?1";
+        db.execute(sql, params![lease.key, now.store])?;
+    }
+    Ok(Fenced::Done)
+}
+
+/// The row was read when it was claimed, so reading it again works; only its head is looked at.
+fn origin(event_id: [u8; 16], json: Option<&str>) -> Result<Origin> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        project_id: ProjectId,
+        #[serde(rename = "type")]
+        event_type: EventType,
+    }
+    let head: Head = serde_json::from_str(json.unwrap_or_default()).map_err(|e| {
+        Error::new(ErrorKind::Store, "an event in the outbox changed while it was claimed").with_source(e)
+    })?;
+    Ok(Origin { event_id, event_type: head.event_type, project_id: head.project_id })
+}
+
+fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> {
+    let target = new.target_id;
+    db.execute(
+        "INSERT INTO harbor_webhook_lanes (target_id, policy_id, project_id, max_waiting, max_in_flight)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight",
+        params![target.0, new.policy_id.0, origin.project_id.0, new.lane.max_waiting, new.lane.max_in_flight],
+    )?;
+    let full =
+        db.number("SELECT waiting >= max_waiting FROM harbor_webhook_lanes WHERE target_id = ?1", [target.0])? != 0;
+    let (state, reason, detail) = match &new.body {
+        Err(why) => (deliveries::DEAD, Some(DeadReason::Format), Some(why)),
+        Ok(_) if full => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
+        Ok(_) => (deliveries::DUE, None, None),
+    };
+    let inserted = db.execute(
+        "INSERT INTO harbor_webhook_deliveries (event_id, event_type, project_id, policy_id, target_id, target_type,
+         body_id, state, reason, detail, since, due, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?12) ON CONFLICT DO NOTHING",
+        params![
+            origin.event_id,
+            origin.event_type.as_str(),
+            origin.project_id.0,
+            new.policy_id.0,
+            target.0,
+            new.target_type.as_str(),
+            new.body.as_ref().ok().map(|id| *id.as_bytes()),
+            state,
+            reason.map(DeadReason::as_str),
+            detail,
+            now.store,
+            now.wall,
+        ],
+    )?;
+    if inserted == 1 && state == deliveries::DUE {
+        deliveries::lane_waits(db, target, 1)?;
+        deliveries::place(db, target)?;
+    }
+    Ok(())
+}
