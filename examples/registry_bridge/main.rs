@@ -65,14 +65,13 @@ async fn main() -> ExitCode {
 
 /// Everything that can be wrong with how the program was started, before it accepts anything.
 async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
-    let settings = options.settings()?;
+    let (settings, projects) = (options.settings()?, options.projects()?);
     let policies = match &options.policies {
         Some(path) => read_policies(path)?,
         None => Vec::new(),
     };
     let hooks = builder(options).await?.settings(settings).build().map_err(|e| e.to_string())?;
     upsert(&hooks, policies).await?;
-    let projects = options.projects.iter().map(|project| (project.name.clone(), project.id)).collect();
     let reader = Reader { projects, registry: options.public_endpoint.clone() };
     let listener = TcpListener::bind(options.listen).await.map_err(|e| format!("--listen {}: {e}", options.listen))?;
     Ok((listener, Bridge::new(hooks, reader)))

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,7 +17,7 @@ use harbor_webhook::{ProjectId, Registry, Settings};
 /// Default format to POST /projects/ID/events. GET /healthz says what waits. Nothing here asks callers who they are:
 /// keep the address reachable for the registry only.
 #[derive(Debug, Parser)]
-#[command(name = "registry_bridge", max_term_width = 100)]
+#[command(name = "registry_bridge")]
 pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -88,6 +89,17 @@ impl Options {
             settings.timeout = timeout;
         }
         Ok(settings)
+    }
+
+    /// The project of each first path component.
+    pub(crate) fn projects(&self) -> Result<HashMap<String, ProjectId>, String> {
+        let mut projects = HashMap::new();
+        for Project { name, id } in &self.projects {
+            if let Some(other) = projects.insert(name.clone(), *id).filter(|other| other != id) {
+                return Err(format!("--project {name}={id}: {name} has the number {other} already"));
+            }
+        }
+        Ok(projects)
     }
 }
 

@@ -147,6 +147,7 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     refused(&["--project", "library"], &["--project", "library"]);
     refused(&["--retry-schedule", "50ms,soon"], &["--retry-schedule", "soon"]);
     refused(&["--timeout", "0s"], &["--timeout"]);
+    refused(&["--project", "library=2", "--project", "library=3"], &["--project", "library=3"]);
     refused(&["--nonsense"], &["--nonsense"]);
     refused(&["--store", "memory", "--allow-network", "10.0.0.0/99"], &["--allow-network", "10.0.0.0/99"]);
     refused(&["--store", "memory", "--policies", "/nowhere.json"], &["--policies", "/nowhere.json"]);
