@@ -1,5 +1,6 @@
 //! The built example `registry_bridge` as a process, and a receiver of its webhooks.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -148,10 +149,10 @@ impl Catcher {
     fn on(listener: TcpListener, statuses: &[u16]) -> Self {
         let (sender, arrived) = channel();
         let address = listener.local_addr().unwrap();
-        let mut statuses = statuses.to_vec().into_iter();
+        let mut statuses = VecDeque::from(statuses.to_vec());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let status = statuses.next().unwrap_or(200);
+                let status = statuses.pop_front().unwrap_or(200);
                 if stream.is_ok_and(|stream| !take(stream, status, &sender)) {
                     return;
                 }
