@@ -81,7 +81,11 @@ impl HarborPolicy {
     /// [`Invalid`](crate::ErrorKind::Invalid) if it is not a JSON object, or a member is of the wrong type; the message says
     /// which and where.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        serde_json::from_slice(json).map_err(|e| Error::invalid("policy", e))
+        // serde's own message may quote a value, and that may be a credential in the wrong place.
+        serde_json::from_slice(json).map_err(|e| {
+            let problem = if e.is_data() { "a member is of the wrong type" } else { "is not JSON" };
+            Error::invalid("policy", format_args!("{problem}, at line {} column {}", e.line(), e.column()))
+        })
     }
 
     /// The policy with `********` in place of each secret.
@@ -231,7 +235,8 @@ mod tests {
         assert_eq!(with_target(email), "unsupported target type email with policy ci");
         let slack = r#"{"type":"slack","address":"http://x","payload_format":"Default"}"#;
         assert_eq!(with_target(slack), "set payload format is not allowed for slack");
-        assert!(message(r#"{"name":7}"#).contains("line 1"));
+        assert_eq!(message(r#"{"name":7}"#), "policy: a member is of the wrong type, at line 1 column 9");
+        assert!(!message(r#"{"enabled":"Bearer s3cr3t"}"#).contains("s3cr3t"));
     }
 
     #[test]

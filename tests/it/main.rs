@@ -1,8 +1,12 @@
 //! The integration tests: one binary, one module for each subject.
+#![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail that way
 
+mod bridge;
 mod delivery;
+mod distribution;
 mod format_props;
 mod formats;
+mod running_bridge;
 mod stores;
 mod support;
 mod transport;

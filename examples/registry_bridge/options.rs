@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use harbor_webhook::delivery::retry::Schedule;
+use harbor_webhook::{ProjectId, Registry, Settings};
+
+/// Harbor's webhooks for a plain CNCF Distribution registry.
+///
+/// Point the registry's notifications at POST /distribution: each push, pull and deletion of a manifest goes to the
+/// targets of the policies that want it, in Harbor's formats, with retries. Other programs report events in Harbor's
+/// Default format to POST /projects/ID/events. GET /healthz says what waits. Nothing here asks callers who they are:
+/// keep the address reachable for the registry only.
+#[derive(Debug, Parser)]
+#[command(name = "registry_bridge")]
+pub(crate) struct Options {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Where policies, events and deliveries are kept: `memory` (lost when this program ends) or `sqlite:PATH`.
+    #[arg(long, value_name = "STORE", default_value = "sqlite:webhooks.db")]
+    pub(crate) store: StoreAt,
+
+    /// A JSON array of Harbor's webhook policy objects, each with its project_id.
+    ///
+    /// A policy replaces the stored one of the same name in its project. Policies that are stored but not in the file
+    /// stay as they are.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policies: Option<PathBuf>,
+
+    /// The number of the project that owns the repositories under NAME/; repeatable.
+    ///
+    /// Events of other repositories are ignored, logged, and counted in /healthz.
+    #[arg(long = "project", value_name = "NAME=ID")]
+    pub(crate) projects: Vec<Project>,
+
+    /// Harbor's harbor.yml, of which the `notification` block is read. The flags below win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+
+    /// How often a failed delivery is tried again; 0 for never.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_retry: Option<u32>,
+
+    /// How long to wait before each retry, for example `100ms,2s,5m,1h`; the last one repeats.
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',', value_parser = duration)]
+    pub(crate) retry_schedule: Vec<Duration>,
+
+    /// How long one attempt may take in all, for example `3s`.
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// A network that webhooks may be sent to, for example 10.0.0.0/8; repeatable. Without it: public addresses only.
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    pub(crate) allow_networks: Vec<String>,
+
+    /// The registry's public host, with its port if it has one: the start of every resource_url. Without it: the host
+    /// that the registry's client asked for.
+    #[arg(long, value_name = "HOST", value_parser = Registry::new)]
+    pub(crate) public_endpoint: Option<Registry>,
+
+    /// Written once requests are accepted: {"listen":"http://ADDR:PORT"}, with the real port.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+impl Options {
+    /// Harbor's settings, or those of `--settings`, with the flags on top.
+    pub(crate) fn settings(&self) -> Result<Settings, String> {
+        let mut settings = Settings::harbor();
+        if let Some(path) = &self.settings {
+            let named = |e: &dyn std::fmt::Display| format!("--settings {}: {e}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
+            settings = settings.read_harbor_yml(&text).map_err(|e| named(&e))?;
+        }
+        if let Some(times) = self.max_retry {
+            settings.retry.max_retries = times;
+        }
+        if !self.retry_schedule.is_empty() {
+            settings.retry.schedule = Schedule::Delays { delays: self.retry_schedule.clone(), jitter: 0.0 };
+        }
+        if let Some(timeout) = self.timeout {
+            settings.timeout = timeout;
+        }
+        Ok(settings)
+    }
+
+    /// The project of each first path component.
+    pub(crate) fn projects(&self) -> Result<HashMap<String, ProjectId>, String> {
+        let mut projects = HashMap::new();
+        for Project { name, id } in &self.projects {
+            if let Some(other) = projects.insert(name.clone(), *id).filter(|other| other != id) {
+                return Err(format!("--project {name}={id}: {name} has the number {other} already"));
+            }
+        }
+        Ok(projects)
+    }
+}
+
+/// `memory` or `sqlite:PATH`.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreAt {
+    Memory,
+    Sqlite(PathBuf),
+}
+
+impl FromStr for StoreAt {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            _ => Err("is neither `memory` nor `sqlite:PATH`"),
+        }
+    }
+}
+
+/// `NAME=ID`.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    pub(crate) name: String,
+    pub(crate) id: ProjectId,
+}
+
+impl FromStr for Project {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, id) = text.split_once('=').ok_or("is not NAME=ID, for example library=1")?;
+        if name.is_empty() || name.contains('/') {
+            return Err("NAME must be the first path component of the repositories, without a slash");
+        }
+        let id = id.parse().ok().filter(|id| *id > 0).ok_or("ID must be a whole number from 1")?;
+        Ok(Self { name: name.to_owned(), id: ProjectId(id) })
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, &'static str> {
+    let timeout = duration(text)?;
+    if timeout.is_zero() { Err("must be longer than nothing") } else { Ok(timeout) }
+}
+
+/// A whole number with its unit: `100ms`, `3s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    const WRONG: &str = "is not a duration such as 100ms, 3s, 5m or 1h";
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(WRONG)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| WRONG)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(WRONG),
+    };
+    let longest = Duration::from_secs(366 * 24 * 3600);
+    let duration = number.checked_mul(millis).map(Duration::from_millis).ok_or(WRONG)?;
+    if duration > longest { Err("is longer than a year") } else { Ok(duration) }
+}

@@ -1,0 +1,144 @@
+//! The three endpoints.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use harbor_webhook::event::Payload;
+use harbor_webhook::{Error, ErrorKind, Event, ProjectId, Webhooks};
+use serde_json::json;
+
+use crate::distribution::Reader;
+
+const MAX_ENVELOPE: usize = 4 * 1024 * 1024;
+const MAX_EVENT: usize = 1024 * 1024;
+
+/// What the endpoints need.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    pub(crate) hooks: Webhooks,
+    pub(crate) reader: Reader,
+    /// Notifications of repositories without a project, since the start.
+    strangers: AtomicU64,
+}
+
+impl Bridge {
+    pub(crate) fn new(hooks: Webhooks, reader: Reader) -> Self {
+        Self { hooks, reader, strangers: AtomicU64::new(0) }
+    }
+}
+
+pub(crate) fn router(bridge: Bridge) -> Router {
+    Router::new()
+        .route("/distribution", post(distribution).layer(DefaultBodyLimit::max(MAX_ENVELOPE)))
+        .route("/projects/{id}/events", post(event).layer(DefaultBodyLimit::max(MAX_EVENT)))
+        .route("/healthz", get(healthz))
+        .with_state(Arc::new(bridge))
+}
+
+/// Takes a registry's envelope. The registry sends it again until it is answered with success, so success means that
+/// all its events are kept.
+async fn distribution(
+    State(bridge): State<Arc<Bridge>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let read = bridge.reader.read(&body?)?;
+    for repository in &read.strangers {
+        bridge.strangers.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(repository, "ignored: no --project names the first component of this repository");
+    }
+    let taken = read.events.len();
+    for event in read.events {
+        let notified = bridge.hooks.notify(&event).await?;
+        tracing::debug!(id = %event.id, event_type = %event.event_type, ?notified, "taken from the registry");
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({ "events": taken }))).into_response())
+}
+
+/// Takes one event in Harbor's Default format.
+async fn event(
+    State(bridge): State<Arc<Bridge>>,
+    Path(project): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let project = project.parse().ok().filter(|id| *id > 0).map(ProjectId);
+    let project = project.ok_or_else(|| Error::invalid("project id", "must be a whole number from 1"))?;
+    let payload: Payload = serde_json::from_slice(&body?).map_err(|e| Error::invalid("body", e))?;
+    let mut event = Event::from_payload(project, payload)?;
+    if let Some(id) = headers.get("x-request-id").filter(|id| !id.is_empty()) {
+        let id = id.to_str().map_err(|_| Error::invalid("X-Request-Id", "must be visible ASCII"))?;
+        event = event.request_id(id);
+    }
+    let notified = bridge.hooks.notify(&event).await?;
+    tracing::debug!(id = %event.id, event_type = %event.event_type, ?notified, "taken");
+    Ok((StatusCode::ACCEPTED, Json(json!({ "event_id": event.id }))).into_response())
+}
+
+async fn healthz(State(bridge): State<Arc<Bridge>>) -> Result<Response, Refused> {
+    let status = bridge.hooks.status().await?;
+    let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
+    Ok(Json(json!({
+        "status": "ok",
+        "outbox": status.outbox,
+        "oldest_event_seconds": seconds(status.oldest_event),
+        "waiting": status.waiting,
+        "oldest_waiting_seconds": seconds(status.oldest_waiting),
+        "parked": status.parked,
+        "dead": status.dead,
+        "closed_lanes": status.closed_lanes.len(),
+        "set_aside": status.set_aside.len(),
+        "ignored_unknown_project": bridge.strangers.load(Ordering::Relaxed),
+    }))
+    .into_response())
+}
+
+/// A request that was not granted.
+#[derive(Debug)]
+enum Refused {
+    /// The body could not be read, or is too large.
+    Body(BytesRejection),
+    Error(Error),
+}
+
+impl From<BytesRejection> for Refused {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::Body(rejection)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, reason) = match self {
+            Self::Body(rejection) => (rejection.status(), rejection.body_text()),
+            Self::Error(error) => (status_of(&error), error.to_string()),
+        };
+        tracing::warn!(status = status.as_u16(), reason, "refused a request");
+        let body = Json(json!({ "error": reason }));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return (status, [(header::RETRY_AFTER, "1")], body).into_response();
+        }
+        (status, body).into_response()
+    }
+}
+
+fn status_of(error: &Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+        _ if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
