@@ -66,27 +66,41 @@ impl Formatter for GoPretty<'_> {
 }
 
 /// Bytes that may begin something to escape. 0xe2 begins U+2028 and U+2029, and much else.
-type Suspects = [bool; 256];
+type Suspects<const N: usize> = [u8; N];
 
-const GO: Suspects = suspects(b"<>&\xe2");
-const GO_AND_BACKTICK: Suspects = suspects(b"<>&\xe2`");
+const GO: Suspects<4> = *b"<>&\xe2";
+const GO_AND_BACKTICK: Suspects<5> = *b"<>&\xe2`";
 
-const fn suspects(bytes: &[u8]) -> Suspects {
-    let mut table = [false; 256];
-    let mut i = 0;
-    while i < bytes.len() {
-        table[bytes[i] as usize] = true;
-        i += 1;
-    }
-    table
+/// Where the first suspect is. Most texts hold none, so eight bytes are looked at together.
+fn position<const N: usize>(bytes: &[u8], suspects: &Suspects<N>) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let word = words.iter().position(|word| holds_any(u64::from_ne_bytes(*word), suspects));
+    let from = word.map_or(bytes.len() - rest.len(), |word| word * 8);
+    let at = bytes[from..].iter().position(|b| suspects.contains(b))?;
+    Some(from + at)
+}
+
+/// Whether one of the word's bytes is a suspect: a byte that is zero after the suspect is taken out of all of them borrows
+/// from its highest bit.
+fn holds_any<const N: usize>(word: u64, suspects: &Suspects<N>) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    suspects.iter().any(|suspect| {
+        let zeroed = word ^ (ONES * u64::from(*suspect));
+        zeroed.wrapping_sub(ONES) & !zeroed & HIGHS != 0
+    })
 }
 
 /// Writes a text that JSON itself has nothing to escape in.
-fn write_escaped<W: ?Sized + Write>(writer: &mut W, text: &str, suspects: &Suspects) -> io::Result<()> {
+fn write_escaped<const N: usize, W: ?Sized + Write>(
+    writer: &mut W,
+    text: &str,
+    suspects: &Suspects<N>,
+) -> io::Result<()> {
     let bytes = text.as_bytes();
     let mut written = 0;
     let mut at = 0;
-    while let Some(next) = bytes[at..].iter().position(|b| suspects[*b as usize]) {
+    while let Some(next) = position(&bytes[at..], suspects) {
         at += next;
         match escape(&bytes[at..]) {
             Some((escaped, length)) => {
