@@ -115,6 +115,8 @@ fn operator(name: &str) -> String {
             '&' => shown.push_str("&amp;"),
             '<' => shown.push_str("&lt;"),
             '>' => shown.push_str("&gt;"),
+            // A line break could make a name look like another header line.
+            _ if c.is_control() => shown.push(' '),
             _ => shown.push(c),
         }
     }
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_operator_cannot_mention_anybody() {
-        assert_eq!(operator("<!channel> & co"), "&lt;!channel&gt; &amp; co");
+        assert_eq!(operator("<!channel> & co\n*x*"), "&lt;!channel&gt; &amp; co *x*");
         assert!(operator(&"<".repeat(10_000)).chars().count() < MAX_TEXT);
     }
 }

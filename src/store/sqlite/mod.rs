@@ -74,7 +74,7 @@ struct Inner {
     changed: Notify,
     /// The lock that makes this the one sender of the file.
     sender: OnceCell<File>,
-    /// Different for every claim; starts anew with every process, which is why the sending lock frees all leases.
+    /// Different for every claim, also of processes before and after this one: it starts at the time of opening.
     last_token: AtomicI64,
     /// Milliseconds of the store's clock when it was opened.
     clock: OnceCell<i64>,
@@ -115,7 +115,7 @@ impl SqliteStore {
             view: View::default(),
             changed: Notify::new(),
             sender: OnceCell::new(),
-            last_token: AtomicI64::new(0),
+            last_token: AtomicI64::new(Utc::now().timestamp_micros()),
             clock: OnceCell::new(),
             opened: Instant::now(),
         };

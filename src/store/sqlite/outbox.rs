@@ -13,6 +13,9 @@ use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Lease, NewDelivery};
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
 
+/// Waiting deliveries at which intake stops. What is appended then stays in the outbox, until that is full too.
+const MAX_WAITING: i64 = 1_000_000;
+
 /// An event as its row holds it.
 pub(super) struct Row {
     pub(super) id: Uuid,
@@ -49,6 +52,9 @@ fn append_one(db: &Db<'_>, row: &Row, now: Now) -> Result<Appended> {
 }
 
 pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -> Result<Vec<ClaimedEvent>> {
+    if db.number("SELECT coalesce(sum(waiting), 0) FROM harbor_webhook_lanes", [])? >= MAX_WAITING {
+        return Ok(Vec::new());
+    }
     let rows = db.rows(
         "SELECT seq, event_id, event FROM harbor_webhook_outbox
          WHERE done_at IS NULL AND lease_until <= ?1 AND set_aside IS NULL ORDER BY seq LIMIT ?2",
