@@ -61,13 +61,18 @@ fn render(format: &dyn Format, event: &Event) -> Vec<u8> {
     out
 }
 
+/// A few in every run; `.ci/long` asks for many.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
+}
+
 /// The code block's parts without their fences, joined.
 fn data(texts: &[String]) -> String {
     texts.iter().map(|text| text.strip_prefix("```").unwrap().strip_suffix("```").unwrap()).collect()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn default_round_trips(event in events()) {
