@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use super::caught::caught;
+use super::shared::Inner;
 use crate::delivery::retry::{Decision, Tried, parse_retry_after};
 use crate::delivery::{Attempt, DeadReason, FailureKind, Outcome};
 use crate::policy::{Target, TargetType};
 use crate::store::{Claimed, Hold, Next, Settlement};
 use crate::transport::{Request, Response, TransportError};
-use crate::webhooks::Inner;
 
 /// Names the sender to receivers and proxies.
 const USER_AGENT: &str = concat!("harbor-webhook/", env!("CARGO_PKG_VERSION"));

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::shared::Inner;
 use crate::error::Error;
-use crate::webhooks::Inner;
 
 /// The longest time without a look at the store.
 const POLL: Duration = Duration::from_secs(1);

@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
+use super::shared::{Inner, VIEW_AGE};
 use crate::error::Result;
 use crate::event::Event;
 use crate::format::{Format, RenderContext};
 use crate::policy::{Policy, PolicyTarget, TargetType};
 use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
-use crate::webhooks::{Inner, VIEW_AGE};
 
 /// Events taken at once.
 const ROUND: usize = 64;

@@ -13,6 +13,7 @@ mod idle;
 mod intake;
 mod sending;
 mod settle;
+mod shared;
 mod sweep;
 
 use std::future::Future;
@@ -22,8 +23,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use shared::{Inner, VIEW_AGE};
+
 use crate::error::Result;
-use crate::webhooks::Inner;
 
 /// What is left for the last settlements when the grace is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -7,11 +7,11 @@ use tokio::task::JoinSet;
 
 use super::attempt::attempt;
 use super::idle::Idle;
+use super::shared::Inner;
 use crate::delivery::{CancelReason, DeadReason};
 use crate::error::Result;
 use crate::id::TargetId;
 use crate::store::{Claimed, Next, Resolved, Settlement};
-use crate::webhooks::Inner;
 
 /// How long a lane stays closed before somebody looks again whether its policy is enabled. Enabling it opens the lane.
 const HOLD: Duration = Duration::from_secs(30);

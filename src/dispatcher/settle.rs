@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::shared::Inner;
 use crate::error::Result;
 use crate::store::{Fenced, Settlement};
-use crate::webhooks::Inner;
 
 /// Settlements written at once.
 const BATCH: usize = 256;

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::shared::Inner;
 use crate::error::Result;
-use crate::webhooks::Inner;
 
 /// Rows looked at in one step.
 const STEP: usize = 1000;

@@ -1,7 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::payload::null_default;
+use super::lenient::null_default;
 use super::{Event, EventData, EventType};
 use crate::error::{Error, Result};
 use crate::id::{PolicyId, ProjectId};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::payload::{is_zero, null_default};
+use super::lenient::{is_zero, null_default};
 
 /// A replication task that changed its status. Source: Harbor 2.16, `controller/event/model/event.go:25-59`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -6,6 +6,7 @@
 mod cloud_event;
 mod event_type;
 mod jobs;
+mod lenient;
 mod payload;
 mod registry;
 mod scan;

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::jobs::{Replication, Retention};
+use super::lenient::{is_zero, null_default};
 use super::scan::{SbomOverview, Scan, ScanReport};
 
 /// The `event_data` of a Default body and the `data` of a CloudEvents body.
@@ -128,14 +129,4 @@ impl From<String> for Repository {
     fn from(full_name: String) -> Self {
         Self::new(full_name)
     }
-}
-
-/// Reads `null` as an empty value, as Go does.
-pub(super) fn null_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(d)?.unwrap_or_default())
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-pub(super) fn is_zero(number: &i64) -> bool {
-    *number == 0
 }

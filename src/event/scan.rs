@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::payload::null_default;
+use super::lenient::null_default;
 use super::time::TimeText;
 
 /// The MIME type of the reports that today's scanners write.

@@ -4,7 +4,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::payload::null_default;
+use super::lenient::null_default;
 use super::{Event, EventData, EventName, EventType};
 use crate::id::ProjectId;
 

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::{Inner, Webhooks};
+use super::Webhooks;
 use crate::clock::{Clock, SystemClock};
+use crate::dispatcher::Inner;
 #[cfg(not(feature = "reqwest"))]
 use crate::error::Error;
 #[allow(unused_imports)] // named in the documentation

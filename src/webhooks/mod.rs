@@ -5,28 +5,20 @@ mod policies;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::Notify;
 
 pub use builder::Builder;
 pub use policies::Policies;
 
-use crate::clock::Clock;
 use crate::delivery::{CancelReason, Delivery, job_log};
-use crate::dispatcher;
+use crate::dispatcher::{self, Inner, VIEW_AGE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::format::Formats;
 use crate::id::{DeliveryId, ProjectId};
-use crate::settings::Settings;
 use crate::store::{
     Appended, Change, DeliveryStore, Detail, Filter, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Status,
 };
-use crate::transport::{DestinationPolicy, Transport};
+use crate::transport::DestinationPolicy;
 
-/// How old the view of the policies may be that decides whether anybody wants an event.
-pub(crate) const VIEW_AGE: Duration = Duration::from_secs(1);
 /// The largest event that is accepted, as JSON.
 const MAX_EVENT: usize = 1024 * 1024;
 
@@ -59,21 +51,6 @@ const MAX_EVENT: usize = 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Webhooks {
     pub(crate) inner: Arc<Inner>,
-}
-
-/// What the front door and the dispatcher share.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) source: Arc<dyn PolicySource>,
-    pub(crate) policies: Option<Arc<dyn PolicyStore>>,
-    pub(crate) deliveries: Arc<dyn DeliveryStore>,
-    pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) formats: Formats,
-    pub(crate) destination: DestinationPolicy,
-    pub(crate) settings: Settings,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Wakes intake when this process appended an event.
-    pub(crate) appended: Notify,
 }
 
 /// What became of an event.
@@ -138,7 +115,7 @@ impl Webhooks {
     /// Sends until `shutdown` completes: fans events out, makes attempts, records them, cleans up.
     ///
     /// Nothing runs unless this future is polled. Any number of them may run against one store that allows it. At
-    /// shutdown no new attempt starts; those under way get [`Settings::shutdown_grace`], then they are given back without
+    /// shutdown no new attempt starts; those under way get [`shutdown_grace`](crate::Settings::shutdown_grace), then they are given back without
     /// being counted.
     ///
     /// # Errors

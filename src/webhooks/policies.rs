@@ -1,5 +1,5 @@
-use super::Inner;
 use crate::delivery::CancelReason;
+use crate::dispatcher::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::{PolicyId, ProjectId};

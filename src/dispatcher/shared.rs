@@ -1,0 +1,28 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::format::Formats;
+use crate::settings::Settings;
+use crate::store::{DeliveryStore, PolicySource, PolicyStore};
+use crate::transport::{DestinationPolicy, Transport};
+
+/// How old the view of the policies may be that decides whether anybody wants an event.
+pub(crate) const VIEW_AGE: Duration = Duration::from_secs(1);
+
+/// What the front door and the dispatcher share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) source: Arc<dyn PolicySource>,
+    pub(crate) policies: Option<Arc<dyn PolicyStore>>,
+    pub(crate) deliveries: Arc<dyn DeliveryStore>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) formats: Formats,
+    pub(crate) destination: DestinationPolicy,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Wakes intake when this process appended an event.
+    pub(crate) appended: Notify,
+}
