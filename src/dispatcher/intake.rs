@@ -130,7 +130,10 @@ impl Renderer<'_> {
         if let Some((_, body)) = self.bodies.iter().rev().find(|(id, _)| *id == cx.body_id) {
             return body.clone();
         }
-        let body = render(self.event, &**format, &cx);
+        // A body of this format for another policy of the event, which this one may be made from.
+        let known =
+            self.bodies.iter().rev().find_map(|(_, body)| body.as_ref().ok().filter(|body| &*body.format == name));
+        let body = render(self.event, &**format, &cx, known.map(|body| &body.bytes[..]));
         if let Err(reason) = &body {
             tracing::error!(format = name, reason, event = %self.event.id, "a format failed");
         }
@@ -139,9 +142,13 @@ impl Renderer<'_> {
     }
 }
 
-fn render(event: &Event, format: &dyn Format, cx: &RenderContext) -> Result<Body, String> {
-    let mut out = Vec::with_capacity(1024);
-    match caught_now(|| format.render(event, cx, &mut out)) {
+fn render(event: &Event, format: &dyn Format, cx: &RenderContext, known: Option<&[u8]>) -> Result<Body, String> {
+    let mut out = Vec::with_capacity(known.map_or(1024, |known| known.len() + 32));
+    let rendered = caught_now(|| match known {
+        Some(known) => format.render_again(event, cx, known, &mut out),
+        None => format.render(event, cx, &mut out),
+    });
+    match rendered {
         Ok(Ok(())) => {
             Ok(Body::new(cx.body_id, format.name(), format.content_type(), Bytes::from(out.into_boxed_slice())))
         }

@@ -45,9 +45,12 @@ impl CloudEvent {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) if the type is not one of Harbor's ten, if `source` names no project, if
-    /// `time` is missing, or if [`Event::check`] fails.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if it is not of version 1.0, if the type is not one of Harbor's ten, if
+    /// `source` names no project, if `time` is missing, or if [`Event::check`] fails.
     pub fn into_event(self) -> Result<Event> {
+        if self.specversion != "1.0" {
+            return Err(Error::invalid("specversion", "is not 1.0"));
+        }
         let event_type = EventType::from_cloudevents_type(&self.event_type)
             .ok_or_else(|| Error::invalid("type", "is not one of Harbor's event types"))?;
         let (project, _) = self

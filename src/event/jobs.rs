@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::go_value;
 use super::lenient::{is_zero, null_default};
 
 /// A replication task that changed its status. Source: Harbor 2.16, `controller/event/model/event.go:25-59`.
@@ -210,7 +211,12 @@ pub struct RetentionRule {
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub template: String,
     /// The template's parameters, for example `latestPushedK: 1`.
-    #[serde(default, deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        serialize_with = "go_value::serialize",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub params: BTreeMap<String, serde_json::Value>,
     /// Which tags.
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]

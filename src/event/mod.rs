@@ -5,6 +5,7 @@
 
 mod cloud_event;
 mod event_type;
+mod go_value;
 mod jobs;
 mod lenient;
 mod payload;

@@ -1,22 +1,11 @@
-use serde::Serialize;
-
 use super::{Format, FormatError, RenderContext, Scope, json};
-use crate::event::{Event, EventData, EventType};
+use crate::event::Event;
 
 /// Harbor's Default format, byte for byte; nothing is ever added to it.
 ///
 /// Source: Harbor 2.16, `pkg/notifier/formats/default.go:69-83`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultFormat;
-
-#[derive(Serialize)]
-struct Body<'a> {
-    #[serde(rename = "type")]
-    event_type: EventType,
-    occur_at: i64,
-    operator: &'a str,
-    event_data: &'a EventData,
-}
 
 impl Format for DefaultFormat {
     fn name(&self) -> &'static str {
@@ -32,12 +21,15 @@ impl Format for DefaultFormat {
     }
 
     fn render(&self, event: &Event, _cx: &RenderContext, out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let body = Body {
-            event_type: event.event_type,
-            occur_at: event.occur_at.timestamp(),
-            operator: &event.operator,
-            event_data: &event.data,
-        };
-        json::write(out, &body)
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(event.event_type.as_str().as_bytes());
+        out.extend_from_slice(br#"","occur_at":"#);
+        json::integer(out, event.occur_at.timestamp());
+        out.extend_from_slice(br#","operator":""#);
+        json::text(out, &event.operator);
+        out.extend_from_slice(br#"","event_data":"#);
+        json::write(out, &event.data)?;
+        out.push(b'}');
+        Ok(())
     }
 }

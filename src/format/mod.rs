@@ -9,6 +9,7 @@ mod json;
 #[cfg(feature = "cloudevents")]
 pub mod sdk;
 mod slack;
+mod time;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,6 +59,25 @@ pub trait Format: fmt::Debug + Send + Sync + 'static {
     ///
     /// Whatever makes it impossible; the text is kept with the dead delivery.
     fn render(&self, event: &Event, cx: &RenderContext, out: &mut Vec<u8>) -> Result<(), FormatError>;
+
+    /// Appends the body of the same event for another policy. `known` is what [`render`](Self::render) has written for the
+    /// first one.
+    ///
+    /// Worth implementing where much of the body is the same for all policies: the default renders anew.
+    ///
+    /// # Errors
+    ///
+    /// As for [`render`](Self::render).
+    fn render_again(
+        &self,
+        event: &Event,
+        cx: &RenderContext,
+        known: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        let _ = known;
+        self.render(event, cx, out)
+    }
 }
 
 /// What a format may use besides the event.
@@ -83,14 +103,24 @@ impl RenderContext {
         };
         let policy_bytes = policy.0.to_be_bytes();
         let policy_bytes: &[u8] = if policy_id.is_some() { &policy_bytes } else { &[] };
-        let name = [event.id.as_bytes(), format.name().as_bytes(), policy_bytes].concat();
-        Self { body_id: Uuid::new_v5(&BODY, &name), policy_id }
+        let parts = [event.id.as_bytes(), format.name().as_bytes(), policy_bytes];
+        Self { body_id: uuid_of(&BODY, parts), policy_id }
     }
 
     /// A context with a given id, for receivers and tests.
     pub fn with_id(body_id: Uuid, policy_id: Option<PolicyId>) -> Self {
         Self { body_id, policy_id }
     }
+}
+
+/// A UUID of version 5 of the parts together.
+fn uuid_of(namespace: &Uuid, parts: [&[u8]; 3]) -> Uuid {
+    // Names of formats are short, so there is seldom need of an allocation.
+    let mut name = [0; 64];
+    let mut left = &mut name[..];
+    let fits = parts.iter().all(|part| std::io::Write::write_all(&mut left, part).is_ok());
+    let unused = left.len();
+    if fits { Uuid::new_v5(namespace, &name[..64 - unused]) } else { Uuid::new_v5(namespace, &parts.concat()) }
 }
 
 /// Why a format could not write an event.

@@ -1,12 +1,9 @@
 //! Conversion to and from the types of the CloudEvents SDK.
 
-use std::fmt::Write;
-
 pub use cloudevents;
 use cloudevents::{AttributesReader, Data, EventBuilder, EventBuilderV10};
 
 use super::RenderContext;
-use super::cloudevents::Source;
 use crate::error::{Error, Result};
 use crate::event::{CloudEvent, Event};
 
@@ -17,9 +14,7 @@ use crate::event::{CloudEvent, Event};
 /// [`Invalid`](crate::ErrorKind::Invalid) if the context names no policy.
 pub fn to_sdk(event: &Event, cx: &RenderContext) -> Result<cloudevents::Event> {
     let policy = cx.policy_id.ok_or_else(|| Error::invalid("context", "names no policy"))?;
-    let mut source = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(source, "{}", Source(event.project_id, policy));
+    let source = format!("/projects/{}/webhook/policies/{policy}", event.project_id);
     let data = serde_json::to_value(&event.data).map_err(|e| Error::invalid("event_data", e))?;
     EventBuilderV10::new()
         .id(cx.body_id.to_string())

@@ -1,5 +1,5 @@
-use serde::Serialize;
-
+use super::json::Indent;
+use super::time::rfc3339;
 use super::{Format, FormatError, RenderContext, Scope, json};
 use crate::event::Event;
 
@@ -9,10 +9,10 @@ const MAX_TEXT: usize = 3000;
 const MAX_BLOCKS: usize = 50;
 /// The most characters of event data in one message: with the header lines, the message stays within about 13,000.
 const MAX_DATA: usize = 12_000;
-/// The most characters of an operator's name.
+/// The most characters of an operator's name, as they are sent.
 const MAX_OPERATOR: usize = 500;
-/// What stands at the end of data that did not fit.
-const SHORTENED: &str = "\n… shortened";
+/// Stands behind what did not fit.
+const SHORTENED: &str = "… shortened";
 const FENCE: &str = "```";
 
 /// The message that Harbor sends to Slack: five header lines and the event data as a code block.
@@ -22,12 +22,12 @@ const FENCE: &str = "```";
 /// nothing in the data can end the code block, and the fallback date is the event's.
 #[derive(Clone, Copy, Debug)]
 pub struct SlackFormat {
-    indent: &'static str,
+    indent: Indent,
 }
 
 impl Default for SlackFormat {
     fn default() -> Self {
-        Self { indent: "\t" }
+        Self { indent: Indent::Tab }
     }
 }
 
@@ -35,7 +35,19 @@ impl SlackFormat {
     /// Indents the data with four spaces instead of Harbor's tab. Slack shows both alike.
     #[must_use]
     pub fn with_spaces() -> Self {
-        Self { indent: "    " }
+        Self { indent: Indent::FourSpaces }
+    }
+
+    /// The data as one section, if it is sure to fit: no text has more characters than bytes.
+    fn section(self, event: &Event, out: &mut Vec<u8>) -> Result<bool, FormatError> {
+        out.extend_from_slice(SECTION);
+        let from = out.len();
+        out.extend_from_slice(FENCE.as_bytes());
+        json::write_quoted(out, &event.data, self.indent)?;
+        out.extend_from_slice(FENCE.as_bytes());
+        let fits = out.len() - from <= MAX_TEXT;
+        out.extend_from_slice(SECTION_END);
+        Ok(fits)
     }
 }
 
@@ -53,93 +65,100 @@ impl Format for SlackFormat {
     }
 
     fn render(&self, event: &Event, _cx: &RenderContext, out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let mut data = Vec::with_capacity(2048);
-        json::write_pretty(&mut data, &event.data, self.indent.as_bytes())?;
-        let data = String::from_utf8(data).map_err(|e| FormatError::new(e.to_string()))?;
-        let mut texts = header(event);
-        texts.extend(sections(&data));
-        serde_json::to_writer(out, &Message { blocks: texts.into_iter().map(Block::new).collect() })
-            .map_err(|e| FormatError::new(e.to_string()))
-    }
-}
-
-#[derive(Serialize)]
-struct Message {
-    blocks: Vec<Block>,
-}
-
-#[derive(Serialize)]
-struct Block {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    text: Text,
-}
-
-#[derive(Serialize)]
-struct Text {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    text: String,
-}
-
-impl Block {
-    fn new(text: String) -> Self {
-        Self { kind: "section", text: Text { kind: "mrkdwn", text } }
-    }
-}
-
-fn header(event: &Event) -> Vec<String> {
-    let time = event.occur_at;
-    vec![
-        "*Harbor webhook events*".to_owned(),
-        format!("*event_type:* {}", event.event_type),
-        format!(
-            "*occur_at:* <!date^{}^{{date}} at {{time}}|{}>",
-            time.timestamp(),
-            time.format("%Y-%m-%d %H:%M:%S UTC")
-        ),
-        format!("*operator:* {}", operator(&event.operator)),
-        "*event_data:*".to_owned(),
-    ]
-}
-
-/// Slack's three entities, and a visible end for a name that is too long.
-fn operator(name: &str) -> String {
-    let mut shown = String::with_capacity(name.len().min(MAX_OPERATOR));
-    for (n, c) in name.chars().enumerate() {
-        if n == MAX_OPERATOR {
-            shown.push_str("… shortened");
-            break;
+        out.extend_from_slice(br#"{"blocks":["#);
+        header(event, out)?;
+        let from = out.len();
+        if !self.section(event, out)? {
+            out.truncate(from);
+            let mut data = Vec::with_capacity(2 * MAX_DATA);
+            json::write_pretty(&mut data, &event.data, self.indent)?;
+            let data = String::from_utf8(data).map_err(|e| FormatError::new(e.to_string()))?;
+            sections(&data, out);
         }
-        match c {
-            '&' => shown.push_str("&amp;"),
-            '<' => shown.push_str("&lt;"),
-            '>' => shown.push_str("&gt;"),
+        // Behind the last block there is no comma.
+        out.pop();
+        out.extend_from_slice(b"]}");
+        Ok(())
+    }
+}
+
+const SECTION: &[u8] = br#"{"type":"section","text":{"type":"mrkdwn","text":""#;
+const SECTION_END: &[u8] = br#""}},"#;
+
+fn header(event: &Event, out: &mut Vec<u8>) -> Result<(), FormatError> {
+    out.extend_from_slice(SECTION);
+    out.extend_from_slice(b"*Harbor webhook events*");
+    out.extend_from_slice(SECTION_END);
+
+    out.extend_from_slice(SECTION);
+    out.extend_from_slice(b"*event_type:* ");
+    out.extend_from_slice(event.event_type.as_str().as_bytes());
+    out.extend_from_slice(SECTION_END);
+
+    let time = rfc3339(event.occur_at)?;
+    out.extend_from_slice(SECTION);
+    out.extend_from_slice(b"*occur_at:* <!date^");
+    json::integer(out, event.occur_at.timestamp());
+    out.extend_from_slice(b"^{date} at {time}|");
+    out.extend_from_slice(&time[..10]);
+    out.push(b' ');
+    out.extend_from_slice(&time[11..19]);
+    out.extend_from_slice(b" UTC>");
+    out.extend_from_slice(SECTION_END);
+
+    out.extend_from_slice(SECTION);
+    out.extend_from_slice(b"*operator:* ");
+    operator(&event.operator, out);
+    out.extend_from_slice(SECTION_END);
+
+    out.extend_from_slice(SECTION);
+    out.extend_from_slice(b"*event_data:*");
+    out.extend_from_slice(SECTION_END);
+    Ok(())
+}
+
+/// With Slack's three entities, and a visible end for a name that is too long.
+fn operator(name: &str, out: &mut Vec<u8>) {
+    let mut room = MAX_OPERATOR;
+    let mut buffer = [0; 4];
+    for c in name.chars() {
+        let (shown, length) = match c {
+            '&' => ("&amp;", 5),
+            '<' => ("&lt;", 4),
+            '>' => ("&gt;", 4),
             // A line break could make a name look like another header line.
-            _ if c.is_control() => shown.push(' '),
-            _ => shown.push(c),
+            _ if c.is_control() => (" ", 1),
+            _ => (&*c.encode_utf8(&mut buffer), 1),
+        };
+        if length > room {
+            return json::text(out, SHORTENED);
         }
+        room -= length;
+        json::text(out, shown);
     }
-    shown
 }
 
 /// The data as fenced sections, none longer than Slack takes.
-fn sections(data: &str) -> Vec<String> {
-    let (shown, rest) = cut(data, MAX_DATA);
-    let shortened = if rest.is_empty() { "" } else { SHORTENED };
-    let room = MAX_TEXT - 2 * FENCE.len() - SHORTENED.chars().count();
+fn sections(data: &str, out: &mut Vec<u8>) {
+    let room = MAX_TEXT - 2 * FENCE.len() - "\n".len() - SHORTENED.chars().count();
     let most = MAX_BLOCKS - 5;
-    let mut sections: Vec<String> = Vec::new();
-    let mut left = shown;
-    loop {
-        let (part, rest) = cut(left, room);
-        let last = rest.is_empty() || sections.len() + 1 == most;
-        let end = if last { shortened } else { "" };
-        sections.push(format!("{FENCE}{part}{end}{FENCE}"));
-        if last {
-            return sections;
+    let (mut left, rest) = cut(data, MAX_DATA);
+    for n in 1.. {
+        let (part, more) = cut(left, room);
+        let last = more.is_empty() || n == most;
+        out.extend_from_slice(SECTION);
+        out.extend_from_slice(FENCE.as_bytes());
+        json::text(out, part);
+        out.extend_from_slice(FENCE.as_bytes());
+        if last && !(more.is_empty() && rest.is_empty()) {
+            out.extend_from_slice(b"\\n");
+            out.extend_from_slice(SHORTENED.as_bytes());
         }
-        left = rest;
+        out.extend_from_slice(SECTION_END);
+        if last {
+            return;
+        }
+        left = more;
     }
 }
 
@@ -203,7 +222,14 @@ mod tests {
 
     #[test]
     fn an_operator_cannot_mention_anybody() {
-        assert_eq!(operator("<!channel> & co\n*x*"), "&lt;!channel&gt; &amp; co *x*");
-        assert!(operator(&"<".repeat(10_000)).chars().count() < MAX_TEXT);
+        let shown = |name: &str| {
+            let mut out = vec![b'"'];
+            operator(name, &mut out);
+            out.push(b'"');
+            serde_json::from_slice::<String>(&out).unwrap()
+        };
+        assert_eq!(shown("<!channel> & co\n*x*"), "&lt;!channel&gt; &amp; co *x*");
+        let long = shown(&"<".repeat(10_000));
+        assert_eq!(long.strip_suffix(SHORTENED), Some(&*"&lt;".repeat(MAX_OPERATOR / 4)));
     }
 }

@@ -6,6 +6,7 @@ mod delivery;
 mod distribution;
 mod format_props;
 mod formats;
+mod receivers;
 mod running_bridge;
 mod stores;
 mod support;
