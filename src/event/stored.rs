@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::lenient::null_default;
 use super::{Event, EventData, EventName, EventType};
+use crate::error::{Error, Result};
 use crate::id::ProjectId;
 
 /// A body in Harbor's Default format, for receivers and tests.
@@ -50,6 +51,25 @@ impl Serialize for Event {
         }
         event.serialize_field("event_data", &self.data)?;
         event.end()
+    }
+}
+
+impl Event {
+    /// The length of its JSON; nothing is allocated to measure it.
+    pub(crate) fn json_len(&self) -> Result<usize> {
+        struct Count(usize);
+        impl std::io::Write for Count {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, self).map_err(|e| Error::invalid("event", e))?;
+        Ok(count.0)
     }
 }
 

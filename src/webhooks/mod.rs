@@ -265,24 +265,9 @@ fn no_delivery(id: DeliveryId) -> Error {
 }
 
 fn check_size(event: &Event) -> Result<()> {
-    /// Counts what is written, so that nothing is allocated to measure it.
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut size = Count(0);
-    serde_json::to_writer(&mut size, event).map_err(|e| Error::invalid("event", e))?;
-    if size.0 > MAX_EVENT {
-        return Err(Error::invalid(
-            "event",
-            format_args!("{} bytes of JSON; at most {MAX_EVENT} are accepted", size.0),
-        ));
+    let size = event.json_len()?;
+    if size > MAX_EVENT {
+        return Err(Error::invalid("event", format_args!("{} bytes of JSON; at most {MAX_EVENT} are accepted", size)));
     }
     Ok(())
 }

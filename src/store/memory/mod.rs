@@ -1,7 +1,24 @@
+//! The parts, lowest first: `moment` and `message`, `row`, `rows`; `lane`, `lanes`; `seen`, `outbox`; `ended`, `weights`;
+//! `state`, which holds them in agreement; `intake`, `claiming`, `history` and `sweep`, which are made of its steps.
+
 mod claiming;
+mod ended;
 mod history;
+mod intake;
+mod lane;
+mod lanes;
+mod message;
+mod moment;
+mod outbox;
 mod policies;
+mod row;
+mod rows;
+mod seen;
 mod state;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod weights;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,8 +27,10 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use moment::Moment;
+use outbox::Weighed;
 use policies::Policies;
-use state::State;
+use state::{Bounds, State};
 
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
@@ -24,9 +43,18 @@ use crate::event::{Event, EventType};
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::policy::{Policy, PolicyDraft};
 
+/// Waiting deliveries of [`MemoryStore::new`].
+const DELIVERIES: usize = 100_000;
+/// The bytes that what waits may take, unless [`MemoryStore::max_bytes`] says otherwise.
+const BYTES: usize = 256 * 1024 * 1024;
+
 /// Keeps everything in memory: for tests, and for hosts that may lose what waits when they end.
 ///
-/// A handle: clones are the same store. It is bounded; see [`MemoryStore::with_bound`].
+/// A handle: clones are the same store. It is bounded, in deliveries and in bytes; see [`MemoryStore::with_bound`] and
+/// [`MemoryStore::max_bytes`]. The history of a deleted policy can be read for an hour.
+///
+/// A delivery that waits costs its body and at most 256 bytes, and so does each further delivery of the same body without
+/// the body; attempts that failed come on top. `cargo bench --bench memory` measures it.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     inner: Arc<Inner>,
@@ -48,13 +76,13 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// A store for up to 100,000 waiting deliveries.
+    /// A store for up to 100,000 waiting deliveries of up to 256 MiB.
     pub fn new() -> Self {
-        Self::with_bound(100_000)
+        Self::with_bound(DELIVERIES)
     }
 
-    /// A store for up to `deliveries` waiting deliveries, a tenth of them for one target, and a tenth as many events that
-    /// are not fanned out. At the bound no event is fanned out, and then `notify` is refused as full.
+    /// A store for up to `deliveries` waiting deliveries (at least ten), a tenth of them for one target, and a tenth as many
+    /// events that are not fanned out. At the bound no event is fanned out, and then `notify` is refused as full.
     pub fn with_bound(deliveries: usize) -> Self {
         Self::with_clock(deliveries, SystemClock)
     }
@@ -62,7 +90,7 @@ impl MemoryStore {
     /// The same, with the times that people read from this clock.
     pub fn with_clock(deliveries: usize, clock: impl Clock) -> Self {
         let inner = Inner {
-            state: Mutex::new(State::new(deliveries.max(10))),
+            state: Mutex::new(State::new(Bounds { deliveries: deliveries.max(10), bytes: BYTES })),
             policies: Mutex::default(),
             clock: Arc::new(clock),
             start: instant(),
@@ -71,11 +99,25 @@ impl MemoryStore {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Bounds the bytes as well: what waits takes up to about `bytes`, a tenth of it for one target, the events that are not
+    /// fanned out take up to a tenth as much, and the history as much again. Without this it is 256 MiB.
+    ///
+    /// A delivery counts with its attempts and 256 bytes, a body once for all deliveries that send it, an event with its
+    /// JSON and a kilobyte or so. At the bound it is as at the other: no event is fanned out, and then `notify` is refused as full. Of the
+    /// history, the oldest goes first, and dead deliveries last.
+    #[must_use]
+    pub fn max_bytes(self, bytes: usize) -> Self {
+        self.state().bounds.bytes = bytes.max(1);
+        self
+    }
+
     /// The state, brought to the present. A panic while it was held cannot have left it half changed: its methods check
     /// first and write then.
     fn state(&self) -> MutexGuard<'_, State> {
+        // The clock may be the host's: its code is not run under the lock.
+        let wall = self.inner.clock.now();
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.advance(self.inner.start.elapsed(), &*self.inner.clock);
+        state.advance(Moment::new(self.inner.start.elapsed()), wall);
         state
     }
 
@@ -131,6 +173,7 @@ impl PolicyStore for MemoryStore {
 #[async_trait]
 impl DeliveryStore for MemoryStore {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
+        let events = events.iter().map(Weighed::new).collect::<Result<_>>()?;
         self.with_state(|state| state.append(events))
     }
 

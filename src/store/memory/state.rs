@@ -1,279 +1,240 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
-use super::claiming::Lanes;
-use crate::clock::Clock;
-use crate::delivery::{Attempt, CancelReason, DeadReason, State as Stands};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventType};
+use super::ended::Ended;
+use super::lanes::Lanes;
+use super::message::Kinds;
+use super::moment::Moment;
+use super::outbox::Outbox;
+use super::row::Row;
+use super::rows::Rows;
+use super::weights::{self, Weights};
+use crate::delivery::{DeadReason, State as Stands};
 use crate::id::{PolicyId, ProjectId, TargetId};
-use crate::policy::TargetType;
-use crate::store::{Appended, Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery, Retention, SetAside};
+use crate::store::{LaneLimits, Retention};
 
-/// Everything but the policies. `now` is the time since the store was made.
+/// Everything but the policies, and the steps of which all changes to a delivery are made. Each step keeps rows, lanes,
+/// leases, history and weights in agreement.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) now: Duration,
+    pub(super) now: Moment,
     pub(super) wall: DateTime<Utc>,
-    /// Waiting deliveries at which intake stops.
-    bound: usize,
-    pub(super) outbox: BTreeMap<i64, Outboxed>,
-    /// Rows of the outbox that nobody has claimed.
-    unclaimed: BTreeSet<i64>,
-    event_leases: BTreeSet<(Duration, i64)>,
-    /// Known event ids, and when each was fanned out.
-    pub(super) event_ids: HashMap<Uuid, Option<Duration>>,
-    pub(super) set_aside: Vec<SetAside>,
-    pub(super) deliveries: BTreeMap<i64, Row>,
+    pub(super) bounds: Bounds,
+    pub(super) outbox: Outbox,
+    pub(super) kinds: Kinds,
+    pub(super) rows: Rows,
     pub(super) lanes: Lanes,
-    pub(super) leases: BTreeSet<(Duration, i64)>,
+    pub(super) leases: BTreeSet<(Moment, i64)>,
+    pub(super) ended: Ended,
+    pub(super) weights: Weights,
     /// Due, leased and parked deliveries.
     pub(super) waiting: usize,
-    /// Finished deliveries by policy, delivered and cancelled ones apart from dead ones.
-    pub(super) finished: HashMap<(PolicyId, bool), BTreeSet<i64>>,
+    pub(super) parked: usize,
     pub(super) keep: Retention,
-    last_seq: i64,
-    last_delivery: i64,
-    last_token: i64,
+    /// Where the sweep over the dead deliveries goes on.
+    pub(super) swept: i64,
+    /// Policies that were deleted, and when: late deliveries of theirs, and their history, go with the sweep.
+    pub(super) deleted: VecDeque<(Moment, PolicyId)>,
 }
 
-/// An event that is not fanned out.
-#[derive(Debug)]
-pub(super) struct Outboxed {
-    pub(super) event: Event,
-    pub(super) since: Duration,
-    lease: Option<(i64, Duration)>,
-    /// What the parts so far have brought.
-    reached: HashSet<TargetId>,
-    bodies: Vec<Arc<Body>>,
+/// How much may wait. A lane may have a tenth of it, and so may the outbox.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) deliveries: usize,
+    pub(super) bytes: usize,
 }
 
-/// A delivery.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) event_id: Uuid,
-    pub(super) project_id: ProjectId,
-    pub(super) policy_id: PolicyId,
-    pub(super) target_id: TargetId,
-    pub(super) body: Option<Arc<Body>>,
-    pub(super) created_at: DateTime<Utc>,
-    pub(super) updated_at: DateTime<Utc>,
-    /// When it was made or last redelivered.
-    pub(super) since: Duration,
-    pub(super) due: Duration,
-    pub(super) token: i64,
-    pub(super) lease_until: Duration,
-    pub(super) attempts: u32,
-    /// Attempts made before the last redelivery.
-    pub(super) spent: u32,
-    pub(super) losses: u8,
-    pub(super) state: Stands,
-    pub(super) event_type: EventType,
-    pub(super) target_type: TargetType,
-    pub(super) detail: Option<Box<str>>,
-    pub(super) history: Vec<Attempt>,
+impl Bounds {
+    pub(super) fn tenth(self) -> Self {
+        Self { deliveries: (self.deliveries / 10).max(1), bytes: (self.bytes / 10).max(1) }
+    }
 }
 
 impl State {
-    pub(super) fn new(bound: usize) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         Self {
-            now: Duration::ZERO,
+            now: Moment::default(),
             wall: DateTime::default(),
-            bound,
-            outbox: BTreeMap::new(),
-            unclaimed: BTreeSet::new(),
-            event_leases: BTreeSet::new(),
-            event_ids: HashMap::new(),
-            set_aside: Vec::new(),
-            deliveries: BTreeMap::new(),
+            bounds,
+            outbox: Outbox::default(),
+            kinds: Kinds::default(),
+            rows: Rows::default(),
             lanes: Lanes::default(),
             leases: BTreeSet::new(),
+            ended: Ended::default(),
+            weights: Weights::default(),
             waiting: 0,
-            finished: HashMap::new(),
+            parked: 0,
             keep: Retention::default(),
-            last_seq: 0,
-            last_delivery: 0,
-            last_token: 0,
+            swept: 0,
+            deleted: VecDeque::new(),
         }
     }
 
-    /// Moves to the present: leases run out, lanes become ready.
-    pub(super) fn advance(&mut self, now: Duration, clock: &dyn Clock) {
-        self.now = self.now.max(now);
-        self.wall = clock.now();
-        while let Some((until, seq)) = self.event_leases.first().copied().filter(|(until, _)| *until <= self.now) {
-            self.event_leases.remove(&(until, seq));
-            if let Some(row) = self.outbox.get_mut(&seq) {
-                row.lease = None;
-                self.unclaimed.insert(seq);
+    /// Whether so much waits that no event is fanned out. Events that are being fanned out count as if they were.
+    pub(super) fn is_full(&self) -> bool {
+        let bytes = self.weights.waiting.saturating_add(self.outbox.claimed_bytes());
+        self.waiting >= self.bounds.deliveries || bytes >= self.bounds.bytes
+    }
+
+    /// Adds a delivery that is due, or dead from the beginning. If the lane is full it is dead as well.
+    pub(super) fn add(&mut self, mut row: Row, of: (PolicyId, ProjectId), limits: LaneLimits) {
+        let (target, now) = (row.target, self.now);
+        let share = self.bounds.tenth();
+        let lane = self.lanes.open(target, of.0, of.1, limits);
+        let (waiting, most) = (lane.waiting(), share.deliveries.min(limits.max_waiting as usize));
+        let full = waiting >= most || (waiting > 0 && lane.bytes >= share.bytes);
+        if full && row.waits() {
+            row.state = Stands::Dead(DeadReason::LaneFull);
+        }
+        let waits = row.waits();
+        let id = self.rows.insert(row);
+        self.lanes.change(target, now, |lane| {
+            lane.kept += 1;
+            if waits {
+                lane.add_fresh(id);
             }
-        }
-        while let Some((until, id)) = self.leases.first().copied().filter(|(until, _)| *until <= self.now) {
-            self.leases.remove(&(until, id));
-            self.lose(id);
-        }
-        self.lanes.advance(self.now);
+        });
+        if waits { self.begin_waiting(id) } else { self.file(id) }
     }
 
-    /// How long until there is work; `None` if none is in sight.
-    pub(super) fn due_in(&self) -> Option<Duration> {
-        let full = self.waiting >= self.bound;
-        if self.lanes.has_ready() || (!full && !self.unclaimed.is_empty()) {
-            return Some(Duration::ZERO);
-        }
-        let events = self.event_leases.first().filter(|_| !full).map(|(until, _)| *until);
-        let leases = self.leases.first().map(|(until, _)| *until);
-        let next = [events, leases, self.lanes.next()].into_iter().flatten().min()?;
-        Some(next.saturating_sub(self.now))
+    /// The delivery was taken from its lane's queue. Gives its new token.
+    pub(super) fn lease(&mut self, id: i64, until: Moment) -> Option<u32> {
+        let row = self.rows.get_mut(id)?;
+        row.state = Stands::Leased;
+        row.at = until;
+        row.token = row.token.wrapping_add(1);
+        self.leases.insert((until, id));
+        Some(row.token)
     }
 
-    pub(super) fn append(&mut self, events: &[Event]) -> Result<Vec<Appended>> {
-        let bound = (self.bound / 10).max(1);
-        let fresh = events.iter().filter(|event| !self.event_ids.contains_key(&event.id)).count();
-        if fresh > 0 && self.outbox.len() + fresh > bound {
-            let message =
-                format!("the outbox holds its bound of {bound} events; try again when deliveries have drained");
-            return Err(Error::new(ErrorKind::Full, message));
-        }
-        Ok(events.iter().map(|event| self.append_one(event)).collect())
+    /// A leased or parked delivery is due.
+    pub(super) fn make_due(&mut self, id: i64, at: Moment) {
+        let Some(target) = self.leave(id) else { return };
+        self.stand(id, Stands::Due, at);
+        self.lanes.change(target, self.now, |lane| lane.add_again(id, at));
     }
 
-    fn append_one(&mut self, event: &Event) -> Appended {
-        if self.event_ids.contains_key(&event.id) {
-            return Appended::Duplicate;
-        }
-        self.event_ids.insert(event.id, None);
-        self.last_seq += 1;
-        let (event, since) = (event.clone(), self.now);
-        let row = Outboxed { event, since, lease: None, reached: HashSet::new(), bodies: Vec::new() };
-        self.outbox.insert(self.last_seq, row);
-        self.unclaimed.insert(self.last_seq);
-        Appended::Inserted
+    /// A due or leased delivery is set aside.
+    pub(super) fn park(&mut self, id: i64) {
+        let Some(target) = self.leave(id) else { return };
+        self.stand(id, Stands::Parked, self.now);
+        self.parked += 1;
+        self.lanes.change(target, self.now, |lane| lane.add_parked(id));
     }
 
-    pub(super) fn claim_events(&mut self, max: usize, lease: Duration) -> Vec<ClaimedEvent> {
-        let mut claimed = Vec::new();
-        while claimed.len() < max && self.waiting < self.bound {
-            let Some(seq) = self.unclaimed.pop_first() else { break };
-            let token = self.token();
-            let until = self.now.saturating_add(lease);
-            if let Some(row) = self.outbox.get_mut(&seq) {
-                row.lease = Some((token, until));
-                self.event_leases.insert((until, seq));
-                claimed.push(ClaimedEvent::new(Lease::new(seq, token), Ok(row.event.clone())));
-            }
+    /// A waiting delivery ends.
+    pub(super) fn finish(&mut self, id: i64, state: Stands, detail: Option<String>) {
+        if self.leave(id).is_none() {
+            return;
         }
-        claimed
+        self.end_waiting(id);
+        let wall = self.wall;
+        if let Some(row) = self.rows.get_mut(id) {
+            row.touch(wall);
+            row.explain(detail, wall);
+        }
+        self.stand(id, state, self.now);
+        self.file(id);
     }
 
-    pub(super) fn fan_out(&mut self, lease: &Lease, part: FanOut) -> Fenced {
-        let held = self.outbox.get(&lease.key).and_then(|row| row.lease);
-        if held.is_none_or(|(token, _)| token != lease.token) {
-            return Fenced::Stale;
+    /// An ended or parked delivery is due as if it were new.
+    pub(super) fn begin_again(&mut self, id: i64) {
+        let (now, wall) = (self.now, self.wall);
+        match self.leave(id) {
+            Some(_) => self.end_waiting(id),
+            None => self.unfile(id),
         }
-        let Some(mut row) = self.outbox.remove(&lease.key) else { return Fenced::Stale };
-        row.bodies.extend(part.bodies.into_iter().map(Arc::new));
-        for new in part.deliveries {
-            if row.reached.insert(new.target_id) {
-                self.add(&row, new);
-            }
-        }
-        if !part.last {
-            self.outbox.insert(lease.key, row);
-            return Fenced::Done;
-        }
-        if let Some((_, until)) = row.lease {
-            self.event_leases.remove(&(until, lease.key));
-        }
-        self.event_ids.insert(row.event.id, Some(self.now));
-        if let Some(reason) = part.set_aside {
-            self.set_aside.push(SetAside::new(lease.key, reason));
-        }
-        Fenced::Done
+        let Some(row) = self.rows.get_mut(id) else { return };
+        row.begin_again(now, wall);
+        let target = row.target;
+        self.stand(id, Stands::Due, now);
+        self.begin_waiting(id);
+        self.lanes.change(target, now, |lane| lane.add_again(id, now));
     }
 
-    fn add(&mut self, outboxed: &Outboxed, new: NewDelivery) {
-        self.last_delivery += 1;
-        let id = self.last_delivery;
-        let NewDelivery { target_id, policy_id, target_type, body, lane } = new;
-        let event = &outboxed.event;
-        let (body, failed) = match body {
-            // The first body of an id counts: later ones are the same.
-            Ok(body) => (outboxed.bodies.iter().find(|known| known.id == body).cloned(), None),
-            Err(reason) => (None, Some(reason)),
-        };
-        // No lane may take the whole store.
-        let limits = LaneLimits::new(lane.max_waiting.min((self.bound / 10) as u32), lane.max_in_flight);
-        let full = self.lanes.open(target_id, policy_id, event.project_id, limits);
-        let state = match (&body, full) {
-            (None, _) => Stands::Dead(DeadReason::Format),
-            (_, true) => Stands::Dead(DeadReason::LaneFull),
-            _ => Stands::Due,
-        };
-        let row = Row {
-            event_id: event.id,
-            project_id: event.project_id,
-            policy_id,
-            target_id,
-            body,
-            created_at: self.wall,
-            updated_at: self.wall,
-            since: self.now,
-            due: self.now,
-            token: 0,
-            lease_until: Duration::ZERO,
-            attempts: 0,
-            spent: 0,
-            losses: 0,
-            state,
-            event_type: event.event_type,
-            target_type,
-            detail: failed.map(String::into_boxed_str),
-            history: Vec::new(),
-        };
-        self.deliveries.insert(id, row);
-        if state == Stands::Due {
-            self.waiting += 1;
-            self.lanes.wait(target_id);
-            self.lanes.due(target_id, self.now, id, self.now);
-        } else {
-            self.file(id);
+    /// A delivery goes, in whatever state.
+    pub(super) fn remove(&mut self, id: i64) {
+        match self.leave(id) {
+            Some(_) => self.end_waiting(id),
+            None => self.unfile(id),
+        }
+        if let Some(row) = self.rows.remove(id) {
+            self.lanes.change(row.target, self.now, |lane| lane.kept -= 1);
         }
     }
 
-    /// Puts a finished delivery into its policy's history, and drops the oldest ones beyond what is kept.
-    pub(super) fn file(&mut self, id: i64) {
-        let Some(row) = self.deliveries.get(&id) else { return };
-        let dead = matches!(row.state, Stands::Dead(_));
-        let most = if dead { self.keep.dead_per_policy } else { self.keep.finished_per_policy };
-        let ids = self.finished.entry((row.policy_id, dead)).or_default();
-        ids.insert(id);
-        while ids.len() > most {
-            if let Some(oldest) = ids.pop_first() {
-                self.deliveries.remove(&oldest);
-            }
+    /// Changes what is known of a delivery, but not where it stands.
+    pub(super) fn tell(&mut self, id: i64, change: impl FnOnce(&mut Row)) {
+        self.weigh(id, false);
+        if let Some(row) = self.rows.get_mut(id) {
+            change(row);
+        }
+        self.weigh(id, true);
+    }
+
+    /// Takes a waiting delivery out of its lane's queue or flight. None if it does not wait.
+    fn leave(&mut self, id: i64) -> Option<TargetId> {
+        let row = self.rows.get(id).filter(|row| row.waits())?;
+        let (target, state, at) = (row.target, row.state, row.at);
+        if state == Stands::Leased {
+            self.leases.remove(&(at, id));
+        }
+        self.parked -= usize::from(state == Stands::Parked);
+        self.lanes.change(target, self.now, |lane| lane.leave(id, state, at));
+        Some(target)
+    }
+
+    fn stand(&mut self, id: i64, state: Stands, at: Moment) {
+        if let Some(row) = self.rows.get_mut(id) {
+            (row.state, row.at) = (state, at);
         }
     }
 
-    /// The deliveries of a policy that was deleted are no longer wanted.
-    pub(super) fn cancel_policy(&mut self, policy: PolicyId) {
-        let waiting: Vec<i64> = self.waiting_of(policy).collect();
-        for id in waiting {
-            self.finish(id, Stands::Cancelled(CancelReason::TargetGone), None);
+    fn begin_waiting(&mut self, id: i64) {
+        self.waiting += 1;
+        self.rows.mark(id, true);
+        self.weigh(id, true);
+    }
+
+    fn end_waiting(&mut self, id: i64) {
+        self.waiting -= 1;
+        self.rows.mark(id, false);
+        self.weigh(id, false);
+    }
+
+    fn weigh(&mut self, id: i64, more: bool) {
+        let Some(row) = self.rows.get(id) else { return };
+        self.weights.count(row, more);
+        if row.waits() {
+            self.lanes.weigh(row.target, weights::in_lane(row), more);
         }
     }
 
-    fn waiting_of(&self, policy: PolicyId) -> impl Iterator<Item = i64> {
-        let of = move |(_, row): &(&i64, &Row)| row.policy_id == policy && !row.state.is_final();
-        self.deliveries.iter().filter(of).map(|(id, _)| *id)
+    /// Makes an ended delivery history, and drops the oldest beyond what is kept.
+    fn file(&mut self, id: i64) {
+        self.weigh(id, true);
+        let Some((policy, dead)) = self.filed(id) else { return };
+        self.ended.insert(id, policy, dead);
+        for id in self.ended.beyond(policy, &self.keep) {
+            self.remove(id);
+        }
+        while self.weights.history > self.bounds.bytes {
+            let Some(oldest) = self.ended.oldest() else { break };
+            self.remove(oldest);
+        }
     }
 
-    pub(super) fn token(&mut self) -> i64 {
-        self.last_token += 1;
-        self.last_token
+    fn unfile(&mut self, id: i64) {
+        self.weigh(id, false);
+        if let Some((policy, dead)) = self.filed(id) {
+            self.ended.remove(id, policy, dead);
+        }
+    }
+
+    fn filed(&self, id: i64) -> Option<(PolicyId, bool)> {
+        let row = self.rows.get(id)?;
+        Some((self.lanes.get(row.target)?.policy_id, row.is_dead()))
     }
 }

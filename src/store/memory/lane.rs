@@ -1,0 +1,131 @@
+use std::collections::{BTreeSet, VecDeque};
+
+use super::moment::Moment;
+use crate::delivery::State as Stands;
+use crate::id::{PolicyId, ProjectId};
+use crate::store::{Hold, LaneLimits};
+
+/// A target's queue and gate. Each delivery that waits is in exactly one of `fresh`, `again` and `held`.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) policy_id: PolicyId,
+    pub(super) project_id: ProjectId,
+    pub(super) limits: LaneLimits,
+    /// Deliveries of the target that are kept, in whatever state. The lane stays as long as there are any, so that a
+    /// redelivery finds its limits.
+    pub(super) kept: u32,
+    /// What the deliveries that wait weigh.
+    pub(super) bytes: usize,
+    pub(super) in_flight: u32,
+    pub(super) closed: Option<(Moment, Hold)>,
+    pub(super) place: Place,
+    /// Due since they were made, by their ids.
+    fresh: VecDeque<i64>,
+    /// Due a second time, by when.
+    again: BTreeSet<(Moment, i64)>,
+    /// Leased or parked.
+    held: BTreeSet<i64>,
+}
+
+/// Where the lane is among the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Nowhere,
+    Ready(u64),
+    Timed(Moment),
+}
+
+impl Lane {
+    pub(super) fn new(policy_id: PolicyId, project_id: ProjectId, limits: LaneLimits) -> Self {
+        Self {
+            policy_id,
+            project_id,
+            limits,
+            kept: 0,
+            bytes: 0,
+            in_flight: 0,
+            closed: None,
+            place: Place::Nowhere,
+            fresh: VecDeque::new(),
+            again: BTreeSet::new(),
+            held: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.fresh.len() + self.again.len() + self.held.len()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
+        let again = self.again.iter().map(|(_, id)| *id);
+        self.fresh.iter().copied().chain(again).chain(self.held.iter().copied())
+    }
+
+    /// Until when the gate is closed.
+    pub(super) fn gate(&self) -> Moment {
+        self.closed.map_or(Moment::default(), |(until, _)| until)
+    }
+
+    /// When a delivery can be taken; none if there is none, or no room for one more in flight.
+    pub(super) fn ready_at(&self) -> Option<Moment> {
+        if self.in_flight >= self.limits.max_in_flight {
+            return None;
+        }
+        let again = self.again.first().map(|(at, _)| *at);
+        let first = if self.fresh.is_empty() { again? } else { Moment::default() };
+        Some(first.max(self.gate()))
+    }
+
+    pub(super) fn add_fresh(&mut self, id: i64) {
+        self.fresh.push_back(id);
+    }
+
+    pub(super) fn add_again(&mut self, id: i64, at: Moment) {
+        self.again.insert((at, id));
+    }
+
+    pub(super) fn add_parked(&mut self, id: i64) {
+        self.held.insert(id);
+    }
+
+    /// Takes the delivery that has been due for longest. `due` says since when a fresh one is.
+    pub(super) fn take(&mut self, due: impl Fn(i64) -> Moment) -> Option<i64> {
+        let fresh = self.fresh.front().map(|id| (due(*id), *id));
+        let again = self.again.first().copied();
+        let id = match (fresh, again) {
+            (Some(fresh), again) if again.is_none_or(|again| fresh < again) => self.fresh.pop_front(),
+            _ => self.again.pop_first().map(|(_, id)| id),
+        }?;
+        self.shrink();
+        self.in_flight += 1;
+        self.held.insert(id);
+        Some(id)
+    }
+
+    /// Takes a delivery out that stands like this.
+    pub(super) fn leave(&mut self, id: i64, state: Stands, at: Moment) {
+        match state {
+            Stands::Due => {
+                if !self.again.remove(&(at, id))
+                    && let Ok(position) = self.fresh.binary_search(&id)
+                {
+                    self.fresh.remove(position);
+                    self.shrink();
+                }
+            }
+            Stands::Leased => {
+                self.held.remove(&id);
+                self.in_flight = self.in_flight.saturating_sub(1);
+            }
+            Stands::Parked => _ = self.held.remove(&id),
+            Stands::Delivered | Stands::Dead(_) | Stands::Cancelled(_) => {}
+        }
+    }
+
+    /// A queue that was long once gives its room back.
+    fn shrink(&mut self) {
+        if self.fresh.capacity() > 32 && self.fresh.len() < self.fresh.capacity() / 4 {
+            self.fresh.shrink_to(self.fresh.len() * 2);
+        }
+    }
+}
