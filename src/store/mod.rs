@@ -14,11 +14,15 @@
 //! Callers give durations and get durations. "Now" is the store's own and never jumps, so clocks that differ between
 //! nodes, or are set, cannot lose, repeat or delay a delivery.
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
 mod memory;
 mod types;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +31,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use types::*;

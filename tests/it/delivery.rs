@@ -329,24 +329,7 @@ async fn bad_events_are_refused_at_the_door<S: Fresh>() {
     assert!(error.to_string().contains("bytes of JSON"), "{error}");
 }
 
-macro_rules! on_every_store {
-    ($($test:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test::<harbor_webhook::store::MemoryStore>().await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test::<harbor_webhook::store::SqliteStore>().await;
-            })*
-        }
-    };
-}
-
-on_every_store!(
+crate::support::stores::on_every_store!(
     an_event_arrives_as_harbor_sends_it,
     every_attempt_sends_the_same_id_and_bytes,
     three_retries_and_then_it_is_dead_and_kept,

@@ -240,24 +240,7 @@ async fn waiting_ends_when_there_is_work<S: Fresh>() {
     tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap().unwrap();
 }
 
-macro_rules! on_every_store {
-    ($($test:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test::<harbor_webhook::store::MemoryStore>().await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test::<harbor_webhook::store::SqliteStore>().await;
-            })*
-        }
-    };
-}
-
-on_every_store!(
+crate::support::stores::on_every_store!(
     an_event_is_appended_once,
     a_stale_lease_changes_nothing,
     five_lost_leases_are_poison,

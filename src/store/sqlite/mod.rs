@@ -13,7 +13,6 @@ mod history;
 mod outbox;
 mod policies;
 mod schema;
-mod view;
 mod writer;
 
 use std::fs::File;
@@ -28,9 +27,9 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, OnceCell};
 
 use db::{Db, failure};
-use view::View;
 use writer::{Durability, Writer};
 
+use super::view::View;
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
     PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
@@ -211,7 +210,7 @@ impl SqliteStore {
             if let Some(answer) = answer(&self.inner.view) {
                 return Ok(answer);
             }
-            self.read(|db, view| view.refresh(db)).await?;
+            self.read(policies::refresh).await?;
         }
         Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
     }

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventType;
 use crate::id::{PolicyId, ProjectId, TargetId};
 use crate::policy::{Policy, PolicyDraft, PolicyTarget, Target};
+use crate::store::view::View;
 use crate::store::{Page, PolicyFilter, pair_targets};
 
 pub(super) fn create(db: &Db<'_>, project: ProjectId, draft: PolicyDraft, now: DateTime<Utc>) -> Result<Policy> {
@@ -76,6 +77,16 @@ pub(super) fn list(db: &Db<'_>, which: PolicyFilter, page: Page) -> Result<Vec<P
     Ok(policies)
 }
 
+/// Looks again; reads the policies only if they have changed.
+pub(super) fn refresh(db: &Db<'_>, view: &View) -> Result<()> {
+    let look = view.look();
+    let version = version(db)?;
+    let known = look.known == Some(version);
+    let news = if known { None } else { Some((is_on(db)?, list(db, PolicyFilter::All, Page::first(usize::MAX))?)) };
+    view.saw(&look, version, news);
+    Ok(())
+}
+
 pub(super) fn switch(db: &Db<'_>, on: bool) -> Result<()> {
     db.execute("UPDATE harbor_webhook_meta SET value = ?1 WHERE key = 'switched_on'", [on])?;
     touched(db)
@@ -86,7 +97,7 @@ pub(super) fn is_on(db: &Db<'_>) -> Result<bool> {
 }
 
 /// Rises with every change of a policy or of the switch.
-pub(super) fn version(db: &Db<'_>) -> Result<i64> {
+fn version(db: &Db<'_>) -> Result<i64> {
     db.number("SELECT value FROM harbor_webhook_meta WHERE key = 'policy_version'", [])
 }
 

@@ -1,3 +1,5 @@
 pub(crate) mod events;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod receiver;
 pub(crate) mod stores;

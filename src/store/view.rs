@@ -3,20 +3,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::db::Db;
-use super::policies;
-use crate::error::Result;
+use super::{Hold, Resolved};
 use crate::event::EventType;
 use crate::id::{ProjectId, TargetId};
 use crate::policy::{Policy, PolicyIndex, Target};
-use crate::store::{Hold, Page, PolicyFilter, Resolved};
 
-/// The policies as they were a moment ago: asked for every event and every attempt, so it lies in memory.
+/// The policies of a database as they were a moment ago: asked for every event and every attempt, so they lie in memory.
 #[derive(Debug, Default)]
 pub(super) struct View {
     seen: RwLock<Option<Seen>>,
     /// Rises with every change made through this handle, so that a look which began before it does not count.
     changes: AtomicU64,
+}
+
+/// A look at the database that has begun.
+#[derive(Debug)]
+pub(super) struct Look {
+    at: Instant,
+    changes: u64,
+    /// The version of the policies that the view holds. Of the same version, they need not be read again.
+    pub(super) known: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -36,6 +42,7 @@ impl View {
         *seen = None;
     }
 
+    /// `None` if the view is too old.
     pub(super) fn subscribers(
         &self,
         project: ProjectId,
@@ -45,27 +52,29 @@ impl View {
         self.fresh(max_age, |seen| if seen.on { seen.index.subscribers(project, kind).to_vec() } else { Vec::new() })
     }
 
+    /// `None` if the view is too old.
     pub(super) fn resolve(&self, targets: &[TargetId], max_age: Duration) -> Option<Vec<Resolved>> {
         self.fresh(max_age, |seen| targets.iter().map(|target| seen.resolve(*target)).collect())
     }
 
-    /// Looks again; reads the policies only if they have changed.
-    pub(super) fn refresh(&self, db: &Db<'_>) -> Result<()> {
-        let at = Instant::now();
-        let changes = self.changes.load(Ordering::Relaxed);
-        let version = policies::version(db)?;
+    /// Comes before the first question to the database.
+    pub(super) fn look(&self) -> Look {
         let known = self.seen.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|seen| seen.version);
-        let mut fresh = if known == Some(version) { None } else { Some(Seen::read(db, version, at)?) };
+        Look { at: Instant::now(), changes: self.changes.load(Ordering::Relaxed), known }
+    }
+
+    /// What was seen: the version, and, unless it is the known one, the switch and all policies.
+    pub(super) fn saw(&self, look: &Look, version: i64, news: Option<(bool, Vec<Policy>)>) {
+        let news = news.map(|(on, policies)| Seen::new(look.at, version, on, policies));
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if self.changes.load(Ordering::Relaxed) != changes {
-            return Ok(());
+        if self.changes.load(Ordering::Relaxed) != look.changes {
+            return;
         }
-        match (&mut *seen, fresh.take()) {
-            (Some(seen), None) => seen.at = at,
-            (_, Some(fresh)) => *seen = Some(fresh),
+        match (&mut *seen, news) {
+            (_, Some(news)) => *seen = Some(news),
+            (Some(seen), None) => seen.at = look.at,
             (None, None) => {}
         }
-        Ok(())
     }
 
     fn fresh<T>(&self, max_age: Duration, answer: impl FnOnce(&Seen) -> T) -> Option<T> {
@@ -75,16 +84,14 @@ impl View {
 }
 
 impl Seen {
-    fn read(db: &Db<'_>, version: i64, at: Instant) -> Result<Self> {
-        let on = policies::is_on(db)?;
-        let all = policies::list(db, PolicyFilter::All, Page::first(usize::MAX))?;
+    fn new(at: Instant, version: i64, on: bool, policies: Vec<Policy>) -> Self {
         let mut targets = HashMap::new();
-        for policy in &all {
+        for policy in &policies {
             for target in &policy.targets {
                 targets.insert(target.id, (policy.enabled, Arc::new(target.target.clone())));
             }
         }
-        Ok(Self { at, version, on, index: all.into_iter().map(Arc::new).collect(), targets })
+        Self { at, version, on, index: policies.into_iter().map(Arc::new).collect(), targets }
     }
 
     fn resolve(&self, target: TargetId) -> Resolved {

@@ -1,0 +1,176 @@
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::db::{Db, failure};
+use super::lanes::{self, DEAD, DUE, Moves};
+use super::policies::unreadable;
+use super::{millis, token};
+use crate::delivery::DeadReason;
+use crate::error::Result;
+use crate::event::EventType;
+use crate::id::{DeliveryId, PolicyId, TargetId};
+use crate::store::{Body, Claimed, Lease};
+
+/// Lost leases that make a delivery poison.
+const MAX_LOSSES: i16 = 5;
+/// Lost leases looked at in one claim.
+const LOST: i64 = 256;
+
+/// Lanes that are ready and were taken, with the room that each has in flight.
+type Lanes = Vec<(i64, i64)>;
+
+pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+    lose_expired(db).await?;
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let (_, mut lanes) = tokio::try_join!(db.begin_loosely(), ready(db, max))?;
+    if lanes.is_empty() {
+        lanes = wait_for_one(db).await?;
+    }
+    let token = token();
+    let rows = lease_from(db, &shares(&lanes, max), token, lease).await?;
+    let mut moves = Moves::default();
+    lanes.iter().for_each(|(target, _)| moves.touch(*target));
+    for row in &rows {
+        moves.of(row.try_get(4).map_err(failure)?).flies += 1;
+    }
+    let ids: HashSet<Option<Uuid>> =
+        rows.iter().map(|row| row.try_get(5)).collect::<Result<_, _>>().map_err(failure)?;
+    let (bodies, ()) = tokio::try_join!(bodies(db, ids), lanes::apply(db, &moves, true))?;
+    db.commit().await?;
+    let mut claimed = rows.iter().map(|row| read(row, token, &bodies)).collect::<Result<Vec<_>>>()?;
+    claimed.sort_unstable_by_key(|claim| claim.id);
+    Ok(claimed)
+}
+
+/// Takes lanes that nobody holds, those first that have waited for longest.
+async fn ready(db: &Db<'_>, max: i64) -> Result<Lanes> {
+    let rows = db
+        .rows(
+            "SELECT target_id, max_in_flight - in_flight FROM {s}.lanes
+             WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
+            &[&max],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(failure)
+}
+
+/// All lanes that are ready are held by somebody else, for the time of a commit: waits for one. It holds no other, so that
+/// nobody can wait for it in turn.
+async fn wait_for_one(db: &Db<'_>) -> Result<Lanes> {
+    let rows = db
+        .rows(
+            "SELECT target_id, max_in_flight - in_flight FROM {s}.lanes
+             WHERE target_id = (SELECT target_id FROM {s}.lanes
+                                WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT 1)
+               AND next_at <= statement_timestamp() FOR NO KEY UPDATE",
+            &[],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(failure)
+}
+
+/// How much is taken from each lane: the same from all, as far as there is room.
+fn shares(lanes: &Lanes, max: i64) -> (Vec<i64>, Vec<i64>) {
+    let count = i64::try_from(lanes.len()).unwrap_or(i64::MAX).max(1);
+    let each = max / count + i64::from(max % count != 0);
+    let mut left = max;
+    let share = |(target, room): &(i64, i64)| {
+        let share = each.min(*room).min(left).max(0);
+        left -= share;
+        (*target, share)
+    };
+    lanes.iter().map(share).unzip()
+}
+
+async fn lease_from(
+    db: &Db<'_>,
+    (targets, shares): &(Vec<i64>, Vec<i64>),
+    token: i64,
+    lease: Duration,
+) -> Result<Vec<Row>> {
+    if targets.is_empty() {
+        return Ok(Vec::new());
+    }
+    db.rows(
+        "WITH due AS MATERIALIZED (
+           SELECT d.id FROM unnest($1::bigint[], $2::bigint[]) AS l(target_id, share) CROSS JOIN LATERAL
+             (SELECT id FROM {s}.deliveries
+              WHERE target_id = l.target_id AND state = 0 AND due <= statement_timestamp()
+              ORDER BY due, id LIMIT l.share) d)
+         UPDATE {s}.deliveries d
+         SET state = 1, token = $3, lease_until = statement_timestamp() + $4 * interval '1 ms'
+         FROM due WHERE d.id = due.id
+         RETURNING d.id, d.event_id, d.event_type, d.policy_id, d.target_id, d.body_id, d.attempts - d.spent,
+           extract(epoch FROM statement_timestamp() - d.since)::float8",
+        &[targets, shares, &token, &(millis(lease) as f64)],
+    )
+    .await
+}
+
+async fn bodies(db: &Db<'_>, ids: HashSet<Option<Uuid>>) -> Result<HashMap<Uuid, Body>> {
+    let ids: Vec<Uuid> = ids.into_iter().flatten().collect();
+    let rows = db.rows("SELECT id, format, content_type, bytes FROM {s}.bodies WHERE id = ANY($1)", &[&ids]).await?;
+    rows.iter().map(|row| read_body(row, 0)).map(|body| body.map(|body| (body.id, body))).collect()
+}
+
+/// A body's four columns, from this one on.
+pub(super) fn read_body(row: &Row, at: usize) -> Result<Body> {
+    let (format, content_type): (&str, &str) =
+        (row.try_get(at + 1).map_err(failure)?, row.try_get(at + 2).map_err(failure)?);
+    let bytes: Vec<u8> = row.try_get(at + 3).map_err(failure)?;
+    Ok(Body::new(row.try_get(at).map_err(failure)?, format, content_type, Bytes::from(bytes)))
+}
+
+fn read(row: &Row, token: i64, bodies: &HashMap<Uuid, Body>) -> Result<Claimed> {
+    let id: i64 = row.try_get(0).map_err(failure)?;
+    let kind: EventType = row.try_get::<_, &str>(2).map_err(failure)?.parse().map_err(unreadable)?;
+    let at = (PolicyId(row.try_get(3).map_err(failure)?), TargetId(row.try_get(4).map_err(failure)?));
+    let body: Option<Uuid> = row.try_get(5).map_err(failure)?;
+    let body = body.and_then(|id| bodies.get(&id)).ok_or(()).map_err(unreadable)?;
+    let event_id = row.try_get(1).map_err(failure)?;
+    let mut claimed = Claimed::new(Lease::new(id, token), event_id, kind, at, body.clone());
+    claimed.id = DeliveryId(id);
+    claimed.attempts = row.try_get::<_, i32>(6).map_err(failure)?.max(0).unsigned_abs();
+    claimed.age = Duration::try_from_secs_f64(row.try_get::<_, f64>(7).map_err(failure)?).unwrap_or_default();
+    Ok(claimed)
+}
+
+/// Leases that ran out: their deliveries are due again, or poison.
+async fn lose_expired(db: &Db<'_>) -> Result<()> {
+    let expired = "SELECT target_id FROM {s}.deliveries
+                   WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT $1";
+    let rows = db.rows(expired, &[&LOST]).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let targets: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
+    db.begin().await?;
+    lanes::take(db, &targets).await?;
+    let detail = format!("its lease was lost {MAX_LOSSES} times: the attempt seems to bring the sender down");
+    let rows = db
+        .rows(
+            "UPDATE {s}.deliveries SET losses = losses + 1, updated_at = statement_timestamp(),
+               due = CASE WHEN losses + 1 < $2::smallint THEN statement_timestamp() ELSE due END,
+               state = CASE WHEN losses + 1 < $2::smallint THEN 0 ELSE 4 END,
+               reason = CASE WHEN losses + 1 < $2::smallint THEN NULL ELSE $3 END,
+               detail = CASE WHEN losses + 1 < $2::smallint THEN NULL ELSE $4 END
+             WHERE target_id = ANY($1) AND state = 1 AND lease_until <= statement_timestamp()
+             RETURNING target_id, state",
+            &[&targets, &MAX_LOSSES, &DeadReason::Poison.as_str(), &detail],
+        )
+        .await?;
+    let mut moves = Moves::default();
+    for row in &rows {
+        let state: i16 = row.try_get(1).map_err(failure)?;
+        debug_assert!(state == DUE || state == DEAD);
+        let lane = moves.of(row.try_get(0).map_err(failure)?);
+        lane.flies -= 1;
+        lane.waits -= i64::from(state != DUE);
+    }
+    lanes::apply(db, &moves, false).await?;
+    db.commit().await
+}

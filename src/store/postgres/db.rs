@@ -1,0 +1,170 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use deadpool_postgres::{Object, Pool, PoolError};
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, WasNull, WrongType};
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// The schema that holds the tables, as it stands in statements.
+#[derive(Debug)]
+pub(super) struct Schema {
+    quoted: String,
+    /// What advisory locks are taken on.
+    pub(super) lock: i64,
+}
+
+impl Schema {
+    pub(super) fn new(name: &str) -> Result<Self> {
+        // A longer name would be cut by the server, and two names become one.
+        if name.is_empty() || name.len() > 63 || name.contains('\0') {
+            return Err(Error::invalid("schema", "must be a name of 1 to 63 bytes"));
+        }
+        let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("harbor-webhook {name}").as_bytes());
+        Ok(Self { quoted: format!("\"{}\"", name.replace('"', "\"\"")), lock: hash.as_u128() as i64 })
+    }
+
+    /// The statement with the schema in place of `{s}`.
+    pub(super) fn sql(&self, template: &str) -> String {
+        template.replace("{s}", &self.quoted)
+    }
+}
+
+/// A connection for the time of one piece of work. One that is dropped in the middle of something goes back to nobody.
+#[derive(Debug)]
+pub(super) struct Db<'s> {
+    object: Option<Object>,
+    schema: &'s Schema,
+    /// Questions without an answer yet, and the transaction that is open.
+    open: AtomicU32,
+}
+
+impl<'s> Db<'s> {
+    pub(super) async fn get(pool: &Pool, schema: &'s Schema) -> Result<Self> {
+        Ok(Self { object: Some(pool.get().await.map_err(no_connection)?), schema, open: AtomicU32::new(0) })
+    }
+
+    pub(super) async fn begin(&self) -> Result<()> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.run("BEGIN").await
+    }
+
+    /// For what need not outlive the server: leases.
+    pub(super) async fn begin_loosely(&self) -> Result<()> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.run("BEGIN; SET LOCAL synchronous_commit = off").await
+    }
+
+    pub(super) async fn commit(&self) -> Result<()> {
+        self.run("COMMIT").await?;
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Runs statements without parameters and results.
+    pub(super) async fn run(&self, sql: &str) -> Result<()> {
+        self.answered(self.client()?.batch_execute(&self.schema.sql(sql))).await
+    }
+
+    pub(super) async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
+        let client = self.client()?;
+        let sql = self.schema.sql(sql);
+        self.answered(async { client.query(&client.prepare_cached(&sql).await?, params).await }).await
+    }
+
+    pub(super) async fn row(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>> {
+        Ok(self.rows(sql, params).await?.into_iter().next())
+    }
+
+    pub(super) async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64> {
+        let client = self.client()?;
+        let sql = self.schema.sql(sql);
+        self.answered(async { client.execute(&client.prepare_cached(&sql).await?, params).await }).await
+    }
+
+    async fn answered<T>(&self, question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let answer = question.await;
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        answer.map_err(failure)
+    }
+
+    fn client(&self) -> Result<&Object> {
+        self.object.as_ref().ok_or_else(|| Error::new(ErrorKind::Unavailable, "the connection is gone"))
+    }
+}
+
+impl Drop for Db<'_> {
+    fn drop(&mut self) {
+        if *self.open.get_mut() > 0
+            && let Some(object) = self.object.take()
+        {
+            drop(Object::take(object));
+        }
+    }
+}
+
+fn no_connection(error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(error) => failure(error),
+        error => {
+            let message = "the pool gave no connection; it is too small, or the server does not answer";
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        }
+    }
+}
+
+/// Sorts PostgreSQL's errors by what can be done about them.
+pub(super) fn failure(error: tokio_postgres::Error) -> Error {
+    let Some(state) = error.code() else {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.is::<WrongType>() || source.is::<WasNull>()) {
+            let message = format!("a column of the webhook tables is not of its type: {}", words(&error));
+            return Error::new(ErrorKind::Store, message).with_source(error);
+        }
+        // Not the server's word: the connection broke, or was never made.
+        let message = format!("PostgreSQL cannot be reached: {}", words(&error));
+        return Error::new(ErrorKind::Unavailable, message).with_source(error);
+    };
+    let (kind, message) = match state.code() {
+        "42P01" | "3F000" => {
+            (ErrorKind::Store, "the schema has no webhook tables yet; call migrate() first".to_owned())
+        }
+        "42501" => (ErrorKind::Store, format!("the database user lacks a right: {}", words(&error))),
+        "28000" | "28P01" | "3D000" => {
+            (ErrorKind::Store, format!("PostgreSQL refuses the connection: {}", words(&error)))
+        }
+        "25006" => (ErrorKind::Unavailable, "the server is read-only now; is it a standby?".to_owned()),
+        "53100" => (ErrorKind::Unavailable, "the server's disk is full; nothing was written".to_owned()),
+        // Connections, resources, the operator, the system, and transactions that met.
+        code if ["08", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class)) => {
+            (ErrorKind::Unavailable, format!("PostgreSQL cannot answer now: {}", words(&error)))
+        }
+        _ => (ErrorKind::Store, format!("the database refused: {}", words(&error))),
+    };
+    Error::new(kind, message).with_source(error)
+}
+
+/// The driver's own text holds the server's message only in its source.
+fn words(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Whether two transactions met and this one gave way: it can be tried again at once.
+pub(super) fn gave_way(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let state = source.and_then(tokio_postgres::Error::code);
+    state
+        .is_some_and(|state| *state == SqlState::T_R_DEADLOCK_DETECTED || *state == SqlState::T_R_SERIALIZATION_FAILURE)
+}
+
+/// PostgreSQL's texts cannot hold the character U+0000.
+pub(super) fn storable(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}

@@ -1,0 +1,199 @@
+use std::collections::{BTreeMap, HashMap};
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::db::{Db, failure, storable};
+use super::lanes::{self, Moves};
+use super::outbox;
+use crate::delivery::DeadReason;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventType;
+use crate::id::ProjectId;
+use crate::store::{FanOut, Fenced, Lease, NewDelivery};
+
+/// What the deliveries need to know of their event.
+#[derive(Debug)]
+pub(super) struct Origin {
+    event_id: Uuid,
+    /// `None` if the row cannot be read: then there are no deliveries.
+    head: Option<Head>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Head {
+    project_id: ProjectId,
+    #[serde(rename = "type")]
+    event_type: EventType,
+}
+
+impl Origin {
+    pub(super) fn read(row: &Row) -> Result<Self> {
+        let json: Option<&str> = row.try_get(2).map_err(failure)?;
+        let head = json.and_then(|json| serde_json::from_str(json).ok());
+        Ok(Self { event_id: row.try_get(1).map_err(failure)?, head })
+    }
+}
+
+/// A part of one event's deliveries, with the right to write it.
+pub(super) type Part = (Lease, FanOut);
+
+/// Writes parts of several events in one transaction, so that a lane that all of them go to is taken once.
+pub(super) async fn fan_out(db: &Db<'_>, parts: &[Part]) -> Result<Vec<Fenced>> {
+    db.begin().await?;
+    let leases: Vec<Lease> = parts.iter().map(|(lease, _)| *lease).collect();
+    let held = outbox::held(db, &leases).await?;
+    let good: Vec<(&Origin, &Part)> =
+        parts.iter().filter_map(|part| held.get(&part.0.key).map(|origin| (origin, part))).collect();
+    add_bodies(db, &good).await?;
+    add_deliveries(db, &good).await?;
+    let set_aside: Vec<_> =
+        good.iter().filter_map(|(_, (lease, part))| part.set_aside.as_deref().map(|why| (lease.key, why))).collect();
+    let last = |(_, (_, part)): &&(&Origin, &Part)| part.last && part.set_aside.is_none();
+    let done: Vec<i64> = good.iter().filter(last).map(|(_, (lease, _))| lease.key).collect();
+    outbox::finish(db, &done, &set_aside).await?;
+    db.commit().await?;
+    Ok(parts
+        .iter()
+        .map(|(lease, _)| if held.contains_key(&lease.key) { Fenced::Done } else { Fenced::Stale })
+        .collect())
+}
+
+async fn add_bodies(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
+    // In the order of their ids, so that two transactions cannot wait for each other.
+    let bodies: BTreeMap<Uuid, _> =
+        parts.iter().flat_map(|(_, (_, part))| &part.bodies).map(|body| (body.id, body)).collect();
+    if bodies.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = bodies.keys().copied().collect();
+    let formats: Vec<&str> = bodies.values().map(|body| &*body.format).collect();
+    let types: Vec<&str> = bodies.values().map(|body| &*body.content_type).collect();
+    let bytes: Vec<&[u8]> = bodies.values().map(|body| &*body.bytes).collect();
+    db.execute(
+        "INSERT INTO {s}.bodies (id, format, content_type, bytes)
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING",
+        &[&ids, &formats, &types, &bytes],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// The columns of new deliveries.
+#[derive(Default)]
+struct Columns<'a> {
+    event_ids: Vec<Uuid>,
+    event_types: Vec<&'static str>,
+    projects: Vec<i64>,
+    policies: Vec<i64>,
+    targets: Vec<i64>,
+    target_types: Vec<&'static str>,
+    bodies: Vec<Option<Uuid>>,
+    states: Vec<i16>,
+    reasons: Vec<Option<&'static str>>,
+    details: Vec<Option<std::borrow::Cow<'a, str>>>,
+}
+
+async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
+    let mut news = Vec::new();
+    for (origin, (_, part)) in parts {
+        for new in &part.deliveries {
+            let head = origin
+                .head
+                .as_ref()
+                .ok_or_else(|| Error::new(ErrorKind::Store, "an event in the outbox changed while it was claimed"))?;
+            news.push((origin.event_id, head, new));
+        }
+    }
+    if news.is_empty() {
+        return Ok(());
+    }
+    let mut room = take_lanes(db, &news).await?;
+    let mut columns = Columns::default();
+    for (event_id, head, new) in news {
+        columns.push(event_id, head, new, room.entry(new.target_id.0).or_default());
+    }
+    let added = insert(db, &columns).await?;
+    let mut moves = Moves::default();
+    for target in added {
+        moves.of(target).waits += 1;
+    }
+    lanes::apply(db, &moves, false).await
+}
+
+/// Makes the lanes that are missing, takes all of them, and says how many more deliveries each may hold.
+async fn take_lanes(db: &Db<'_>, news: &[(Uuid, &Head, &NewDelivery)]) -> Result<HashMap<i64, i64>> {
+    let lanes: BTreeMap<i64, _> = news.iter().map(|(_, head, new)| (new.target_id.0, (head, new))).collect();
+    let targets: Vec<i64> = lanes.keys().copied().collect();
+    let policies: Vec<i64> = lanes.values().map(|(_, new)| new.policy_id.0).collect();
+    let projects: Vec<i64> = lanes.values().map(|(head, _)| head.project_id.0).collect();
+    let waiting: Vec<i64> = lanes.values().map(|(_, new)| i64::from(new.lane.max_waiting)).collect();
+    let in_flight: Vec<i64> = lanes.values().map(|(_, new)| i64::from(new.lane.max_in_flight)).collect();
+    // A lane whose limits are the same is taken all the same: the row is locked.
+    let rows = db
+        .rows(
+            "INSERT INTO {s}.lanes AS l (target_id, policy_id, project_id, max_waiting, max_in_flight)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+             ON CONFLICT (target_id) DO UPDATE
+               SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight
+             RETURNING l.target_id, l.max_waiting - l.waiting",
+            &[&targets, &policies, &projects, &waiting, &in_flight],
+        )
+        .await?;
+    let room = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    rows.iter().map(room).collect::<Result<_, _>>().map_err(failure)
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, event_id: Uuid, head: &Head, new: &'a NewDelivery, room: &mut i64) {
+        let (state, reason, detail) = match &new.body {
+            Err(why) => (lanes::DEAD, Some(DeadReason::Format), Some(storable(why))),
+            Ok(_) if *room <= 0 => (lanes::DEAD, Some(DeadReason::LaneFull), None),
+            Ok(_) => (lanes::DUE, None, None),
+        };
+        *room -= i64::from(state == lanes::DUE);
+        self.event_ids.push(event_id);
+        self.event_types.push(head.event_type.as_str());
+        self.projects.push(head.project_id.0);
+        self.policies.push(new.policy_id.0);
+        self.targets.push(new.target_id.0);
+        self.target_types.push(new.target_type.as_str());
+        self.bodies.push(new.body.as_ref().ok().copied());
+        self.states.push(state);
+        self.reasons.push(reason.map(DeadReason::as_str));
+        self.details.push(detail);
+    }
+}
+
+/// Says which lanes got a delivery that waits, once for each.
+async fn insert(db: &Db<'_>, columns: &Columns<'_>) -> Result<Vec<i64>> {
+    let rows = db
+        .rows(
+            "INSERT INTO {s}.deliveries (event_id, event_type, project_id, policy_id, target_id, target_type, body_id,
+               state, reason, detail, since, due, created_at, updated_at)
+             SELECT n.*, statement_timestamp(), statement_timestamp(), statement_timestamp(), statement_timestamp()
+             FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::uuid[],
+               $8::smallint[], $9::text[], $10::text[]) AS n
+             ON CONFLICT DO NOTHING RETURNING target_id, state",
+            &[
+                &columns.event_ids,
+                &columns.event_types,
+                &columns.projects,
+                &columns.policies,
+                &columns.targets,
+                &columns.target_types,
+                &columns.bodies,
+                &columns.states,
+                &columns.reasons,
+                &columns.details,
+            ],
+        )
+        .await?;
+    let mut added = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.try_get::<_, i16>(1).map_err(failure)? == lanes::DUE {
+            added.push(row.try_get(0).map_err(failure)?);
+        }
+    }
+    Ok(added)
+}

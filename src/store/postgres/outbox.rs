@@ -1,0 +1,127 @@
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::db::{Db, failure, storable};
+use super::fan_out;
+use super::{millis, token};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::store::{Appended, ClaimedEvent, Lease};
+
+/// Events that may wait in the outbox.
+const MAX_EVENTS: i64 = 100_000;
+
+/// An event as its row holds it.
+#[derive(Debug)]
+pub(super) struct Outboxed {
+    pub(super) id: Uuid,
+    pub(super) json: String,
+}
+
+impl Outboxed {
+    pub(super) fn new(event: &Event) -> Result<Self> {
+        let json = serde_json::to_string(event).map_err(|e| Error::invalid("event", e))?;
+        Ok(Self { id: event.id, json })
+    }
+}
+
+/// What several callers append, in one transaction.
+pub(super) async fn append(db: &Db<'_>, calls: &[Vec<Outboxed>]) -> Result<Vec<Vec<Appended>>> {
+    let (ids, events): (Vec<_>, Vec<_>) = calls.iter().flatten().map(|row| (row.id, &*row.json)).unzip();
+    db.begin().await?;
+    let (full, rows) = tokio::try_join!(is_full(db), insert(db, &ids, &events))?;
+    if full && !rows.is_empty() {
+        let message =
+            format!("the outbox holds its bound of {MAX_EVENTS} events; try again when deliveries have drained");
+        return Err(Error::new(ErrorKind::Full, message));
+    }
+    db.commit().await?;
+    let mut fresh = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<Uuid>, _>>().map_err(failure)?;
+    // Of several with the same id, the first one counts.
+    let mut answer = |row: &Outboxed| if fresh.remove(&row.id) { Appended::Inserted } else { Appended::Duplicate };
+    Ok(calls.iter().map(|call| call.iter().map(&mut answer).collect()).collect())
+}
+
+/// Appends one event: the statement that a host runs in a transaction of its own.
+pub(super) const INSERT: &str = "INSERT INTO {s}.outbox (event_id, event) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+async fn insert(db: &Db<'_>, ids: &[Uuid], events: &[&str]) -> Result<Vec<Row>> {
+    let sql = "INSERT INTO {s}.outbox (event_id, event) SELECT * FROM unnest($1::uuid[], $2::text[])
+               ON CONFLICT DO NOTHING RETURNING event_id";
+    db.rows(sql, &[&ids, &events]).await
+}
+
+/// The sequence numbers bound the count from above; only near the bound is it worth counting.
+async fn is_full(db: &Db<'_>) -> Result<bool> {
+    let row = db
+        .row(
+            "SELECT CASE WHEN (SELECT max(seq) FROM {s}.outbox)
+               - (SELECT seq FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1) < $1
+             THEN false ELSE
+               (SELECT count(*) FROM (SELECT 1 FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL LIMIT $1) w)
+               >= $1 END",
+            &[&MAX_EVENTS],
+        )
+        .await?;
+    row.map_or(Ok(false), |row| row.try_get(0)).map_err(failure)
+}
+
+pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+    let (max, token) = (i64::try_from(max).unwrap_or(i64::MAX), token());
+    db.begin_loosely().await?;
+    let rows = db
+        .rows(
+            "UPDATE {s}.outbox o SET token = $2, lease_until = statement_timestamp() + $3 * interval '1 ms'
+             FROM (SELECT seq FROM {s}.outbox
+                   WHERE done_at IS NULL AND set_aside IS NULL AND lease_until <= statement_timestamp()
+                   ORDER BY seq LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) c
+             WHERE o.seq = c.seq RETURNING o.seq, o.event_id, o.event",
+            &[&max, &token, &(millis(lease) as f64)],
+        )
+        .await?;
+    db.commit().await?;
+    let mut claimed = rows.iter().map(|row| read(row, token)).collect::<Result<Vec<_>>>()?;
+    claimed.sort_unstable_by_key(|event| event.lease.key);
+    Ok(claimed)
+}
+
+fn read(row: &Row, token: i64) -> Result<ClaimedEvent> {
+    let seq = row.try_get(0).map_err(failure)?;
+    let id: Uuid = row.try_get(1).map_err(failure)?;
+    let json: Option<&str> = row.try_get(2).map_err(failure)?;
+    let event = json.ok_or_else(|| "the row holds no event".to_owned()).and_then(|json| {
+        let event: Event = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        if event.id == id { Ok(event) } else { Err("the event's id is not the row's event_id".to_owned()) }
+    });
+    Ok(ClaimedEvent::new(Lease::new(seq, token), event))
+}
+
+/// The leases that are still good, with what their events' deliveries need to know, held until the transaction ends.
+pub(super) async fn held(db: &Db<'_>, leases: &[Lease]) -> Result<HashMap<i64, fan_out::Origin>> {
+    let (keys, tokens): (Vec<i64>, Vec<i64>) = leases.iter().map(|lease| (lease.key, lease.token)).unzip();
+    let rows = db
+        .rows(
+            "SELECT o.seq, o.event_id, o.event FROM {s}.outbox o
+             JOIN unnest($1::bigint[], $2::bigint[]) AS l(seq, token) ON o.seq = l.seq AND o.token = l.token
+             WHERE o.lease_until > statement_timestamp() AND o.done_at IS NULL ORDER BY o.seq FOR NO KEY UPDATE OF o",
+            &[&keys, &tokens],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0).map_err(failure)?, fan_out::Origin::read(row)?))).collect()
+}
+
+/// Takes events that are fanned out from the outbox, and sets aside those that cannot be read.
+pub(super) async fn finish(db: &Db<'_>, done: &[i64], set_aside: &[(i64, &str)]) -> Result<()> {
+    if !done.is_empty() {
+        let sql = "UPDATE {s}.outbox SET event = NULL, done_at = statement_timestamp() WHERE seq = ANY($1)";
+        db.execute(sql, &[&done]).await?;
+    }
+    for (seq, reason) in set_aside {
+        let sql = "UPDATE {s}.outbox SET set_aside = $2, lease_until = '-infinity' WHERE seq = $1";
+        db.execute(sql, &[seq, &storable(reason)]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::db::{Db, Param, failure, storable};
+use super::lanes::{self, CANCELLED, DEAD, DELIVERED, DUE, Moves};
+use super::millis;
+use crate::delivery::{Attempt, Outcome};
+use crate::error::Result;
+use crate::store::{Fenced, Hold, Next, Settlement};
+
+/// Writes what came of many attempts, of one call or of several, in one transaction.
+pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Fenced>>> {
+    let results: Vec<&Settlement> = calls.iter().flatten().collect();
+    let keys: Vec<i64> = results.iter().map(|result| result.lease.key).collect();
+    let sql = "SELECT DISTINCT target_id FROM {s}.deliveries WHERE id = ANY($1)";
+    let keys: [Param<'_>; 1] = [&keys];
+    let ((), targets) = tokio::try_join!(db.begin(), db.rows(sql, &keys))?;
+    let targets: Vec<i64> = targets.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
+    lanes::take(db, &targets).await?;
+    let done = write(db, &results).await?;
+    let mut moves = Moves::default();
+    let mut closed: HashMap<i64, (Duration, Hold)> = HashMap::new();
+    for (n, target) in &done {
+        let Some(result) = results.get(*n) else { continue };
+        let lane = moves.of(*target);
+        lane.flies -= 1;
+        lane.waits -= i64::from(!matches!(result.next, Next::Retry(_) | Next::Release(_)));
+        if let Some((time, why)) = result.close_lane {
+            let longest = closed.entry(*target).or_insert((time, why));
+            *longest = if time > longest.0 { (time, why) } else { *longest };
+        }
+    }
+    for (target, (time, why)) in closed {
+        lanes::close(db, target, time, why).await?;
+    }
+    lanes::apply(db, &moves, false).await?;
+    db.commit().await?;
+    let done: HashSet<usize> = done.into_iter().map(|(n, _)| n).collect();
+    let mut numbers = 0..results.len();
+    let mut answer = || numbers.next().filter(|n| done.contains(n)).map_or(Fenced::Stale, |_| Fenced::Done);
+    Ok(calls.iter().map(|call| call.iter().map(|_| answer()).collect()).collect())
+}
+
+/// The columns of what came of attempts.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<i64>,
+    tokens: Vec<i64>,
+    states: Vec<i16>,
+    pauses: Vec<f64>,
+    reasons: Vec<Option<&'static str>>,
+    details: Vec<Option<Cow<'a, str>>>,
+    /// Without one, no attempt was made.
+    started: Vec<Option<DateTime<Utc>>>,
+    durations: Vec<i64>,
+    statuses: Vec<Option<i32>>,
+    failures: Vec<Option<&'static str>>,
+    texts: Vec<Cow<'a, str>>,
+    truncated: Vec<bool>,
+    remotes: Vec<Option<String>>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, result: &'a Settlement) {
+        self.ids.push(result.lease.key);
+        self.tokens.push(result.lease.token);
+        let (state, pause, reason, detail) = match &result.next {
+            Next::Delivered => (DELIVERED, Duration::ZERO, None, None),
+            Next::Retry(pause) | Next::Release(pause) => (DUE, *pause, None, None),
+            Next::Dead(reason, detail) => (DEAD, Duration::ZERO, Some(reason.as_str()), detail.as_deref()),
+            Next::Cancelled(reason) => (CANCELLED, Duration::ZERO, Some(reason.as_str()), None),
+        };
+        self.states.push(state);
+        self.pauses.push(millis(pause) as f64);
+        self.reasons.push(reason);
+        self.details.push(detail.map(storable));
+        self.push_attempt(result.attempt.as_ref());
+    }
+
+    fn push_attempt(&mut self, attempt: Option<&'a Attempt>) {
+        let (status, failure, text, truncated) = match attempt.map(|attempt| &attempt.outcome) {
+            None => (None, None, "", false),
+            Some(Outcome::Answered { status, body, truncated }) => {
+                (Some(i32::from(*status)), None, &**body, *truncated)
+            }
+            Some(Outcome::Failed { kind, message }) => (None, Some(kind.as_str()), &**message, false),
+        };
+        self.started.push(attempt.map(|attempt| attempt.started_at));
+        let duration = attempt.map(|attempt| attempt.duration.as_micros()).unwrap_or_default();
+        self.durations.push(i64::try_from(duration).unwrap_or(i64::MAX));
+        self.statuses.push(status);
+        self.failures.push(failure);
+        self.texts.push(storable(text));
+        self.truncated.push(truncated);
+        self.remotes.push(attempt.and_then(|attempt| attempt.remote_addr).map(|addr| addr.to_string()));
+    }
+}
+
+/// Says which of the results were written, by their place, and to which lanes they belong.
+async fn write(db: &Db<'_>, results: &[&Settlement]) -> Result<Vec<(usize, i64)>> {
+    let mut c = Columns::default();
+    results.iter().for_each(|result| c.push(result));
+    let rows = db
+        .rows(
+            "WITH r AS (
+               SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::float8[], $5::text[], $6::text[],
+                 $7::timestamptz[], $8::bigint[], $9::int[], $10::text[], $11::text[], $12::bool[], $13::text[])
+               WITH ORDINALITY AS r(id, token, state, pause, reason, detail, started, duration, status, failure, text,
+                 truncated, remote, n)),
+             d AS (
+               UPDATE {s}.deliveries d SET state = r.state, reason = r.reason, detail = r.detail,
+                 attempts = d.attempts + (r.started IS NOT NULL)::int,
+                 due = CASE WHEN r.state = 0 THEN statement_timestamp() + r.pause * interval '1 ms' ELSE d.due END,
+                 updated_at = statement_timestamp()
+               FROM r WHERE d.id = r.id AND d.token = r.token AND d.state = 1
+                 AND d.lease_until > statement_timestamp()
+               RETURNING d.id, d.target_id, d.attempts, r.n),
+             a AS (
+               INSERT INTO {s}.attempts
+                 (delivery_id, number, started_at, duration_us, status, failure, text, truncated, remote_addr)
+               SELECT d.id, d.attempts, r.started, r.duration, r.status, r.failure, r.text, r.truncated, r.remote
+               FROM d JOIN r ON r.n = d.n WHERE r.started IS NOT NULL)
+             SELECT n, target_id FROM d",
+            &[
+                &c.ids,
+                &c.tokens,
+                &c.states,
+                &c.pauses,
+                &c.reasons,
+                &c.details,
+                &c.started,
+                &c.durations,
+                &c.statuses,
+                &c.failures,
+                &c.texts,
+                &c.truncated,
+                &c.remotes,
+            ],
+        )
+        .await?;
+    let mut done = Vec::with_capacity(rows.len());
+    for row in rows {
+        let n: i64 = row.try_get(0).map_err(failure)?;
+        done.push((usize::try_from(n - 1).unwrap_or(usize::MAX), row.try_get(1).map_err(failure)?));
+    }
+    Ok(done)
+}
