@@ -90,7 +90,22 @@ async fn builder(options: &Options) -> Result<Builder, String> {
             store.migrate().await.map_err(named)?;
             Ok(Webhooks::builder(store, destination))
         }
+        StoreAt::Postgres(url) => postgres(url, &options.schema, destination).await,
     }
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str, schema: &str, destination: DestinationPolicy) -> Result<Builder, String> {
+    // The URL may hold a password.
+    let named = |e: Error| format!("--store postgres: {e}");
+    let store = harbor_webhook::store::PostgresStore::connect(url, schema).map_err(named)?;
+    store.migrate().await.map_err(named)?;
+    Ok(Webhooks::builder(store, destination))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_url: &str, _schema: &str, _destination: DestinationPolicy) -> Result<Builder, String> {
+    Err("--store postgres: needs a build with `--features postgres`".to_owned())
 }
 
 /// A policy of the file.

@@ -23,9 +23,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Where policies, events and deliveries are kept: `memory` (lost when this program ends) or `sqlite:PATH`.
+    /// Where policies, events and deliveries are kept: `memory` (lost when this program ends), `sqlite:PATH`, or
+    /// `postgres://USER@HOST/DATABASE`, which several of these programs may share.
     #[arg(long, value_name = "STORE", default_value = "sqlite:webhooks.db")]
     pub(crate) store: StoreAt,
+
+    /// The schema of a PostgreSQL store; made when it is not there.
+    #[arg(long, value_name = "NAME", default_value = "harbor_webhook")]
+    pub(crate) schema: String,
 
     /// A JSON array of Harbor's webhook policy objects, each with its project_id.
     ///
@@ -103,11 +108,23 @@ impl Options {
     }
 }
 
-/// `memory` or `sqlite:PATH`.
-#[derive(Clone, Debug)]
+/// `memory`, `sqlite:PATH` or `postgres://…`.
+#[derive(Clone)]
 pub(crate) enum StoreAt {
     Memory,
     Sqlite(PathBuf),
+    /// May hold a password.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for StoreAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(_) => f.write_str("postgres://…"),
+        }
+    }
 }
 
 impl FromStr for StoreAt {
@@ -117,7 +134,9 @@ impl FromStr for StoreAt {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => Err("is neither `memory` nor `sqlite:PATH`"),
+            Some(("postgres" | "postgresql", _)) if cfg!(feature = "postgres") => Ok(Self::Postgres(text.to_owned())),
+            Some(("postgres" | "postgresql", _)) => Err("needs a build with `--features postgres`"),
+            _ => Err("is neither `memory` nor `sqlite:PATH` nor `postgres://…`"),
         }
     }
 }

@@ -81,15 +81,30 @@ impl<'a> Policies<'a> {
     ///
     /// As for [`Policies::create`].
     pub async fn upsert(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        if let Some(id) = self.find(project, &draft.name).await? {
+            return self.replace(id, draft).await;
+        }
+        match self.create(project, draft.clone()).await {
+            // Somebody else has just made it, another node perhaps.
+            Err(e) if e.kind() == ErrorKind::Conflict => match self.find(project, &draft.name).await? {
+                Some(id) => self.replace(id, draft).await,
+                None => Err(e),
+            },
+            created => created,
+        }
+    }
+
+    /// The project's policy of this name.
+    async fn find(&self, project: ProjectId, name: &str) -> Result<Option<PolicyId>> {
         let mut page = Page::first(500);
         loop {
             let policies = self.list(PolicyFilter::Project(project), page).await?;
-            if let Some(policy) = policies.iter().find(|policy| policy.name == draft.name) {
-                return self.replace(policy.id, draft).await;
+            if let Some(policy) = policies.iter().find(|policy| policy.name == name) {
+                return Ok(Some(policy.id));
             }
             match policies.last() {
                 Some(last) if policies.len() == page.limit => page = Page::after(last.id.0, page.limit),
-                _ => return self.create(project, draft).await,
+                _ => return Ok(None),
             }
         }
     }

@@ -7,6 +7,8 @@ mod distribution;
 mod format_props;
 mod formats;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod receivers;
 mod running_bridge;
 mod store_model;

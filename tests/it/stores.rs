@@ -15,10 +15,10 @@ use uuid::Uuid;
 use crate::support::events::{PROJECT, push};
 use crate::support::stores::Fresh;
 
-const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
 /// Appends an event and fans it out to these targets of a new policy.
-async fn deliver(
+pub(crate) async fn deliver(
     store: &(impl PolicyStore + DeliveryStore),
     targets: &[&harbor_webhook::policy::Policy],
     lane: LaneLimits,

@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
@@ -8,6 +9,9 @@ use tokio_postgres::types::{ToSql, WasNull, WrongType};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// The longest time for a connection. The pool may have a shorter one of its own.
+const CONNECTION: Duration = Duration::from_secs(5);
 
 /// The schema that holds the tables, as it stands in statements.
 #[derive(Debug)]
@@ -44,7 +48,14 @@ pub(super) struct Db<'s> {
 
 impl<'s> Db<'s> {
     pub(super) async fn get(pool: &Pool, schema: &'s Schema) -> Result<Self> {
-        Ok(Self { object: Some(pool.get().await.map_err(no_connection)?), schema, open: AtomicU32::new(0) })
+        let object = tokio::time::timeout(CONNECTION, pool.get()).await.map_err(|_| {
+            let limit = CONNECTION.as_secs();
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("the pool gave no connection within {limit} s; is it too small?"),
+            )
+        })?;
+        Ok(Self { object: Some(object.map_err(no_connection)?), schema, open: AtomicU32::new(0) })
     }
 
     pub(super) async fn begin(&self) -> Result<()> {

@@ -121,7 +121,7 @@ fn token() -> i64 {
 impl PostgresStore {
     /// A store on the host's own pool. Call [`PostgresStore::migrate`] before anything else.
     ///
-    /// A pool without a timeout of its own is given 10 seconds for a connection. Work that other nodes add is found within a
+    /// The pool is given 5 seconds for a connection, or less if it has a timeout of its own. Work that other nodes add is found within a
     /// second, and at once with [`PostgresStore::listening`].
     ///
     /// # Errors
