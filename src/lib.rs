@@ -12,6 +12,7 @@ pub mod policy;
 mod secret;
 pub mod settings;
 pub mod store;
+mod together;
 pub mod transport;
 mod webhooks;
 
@@ -20,4 +21,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventType, Registry};
 pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
 pub use settings::Settings;
-pub use webhooks::{Builder, Notified, Policies, Webhooks};
+pub use webhooks::{Builder, EventSource, Notified, Policies, Relayed, Webhooks};

@@ -1,7 +1,3 @@
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::task::Poll;
-
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -14,6 +10,7 @@ use crate::event::Event;
 use crate::format::{Format, RenderContext};
 use crate::policy::{Policy, PolicyTarget, TargetType};
 use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
+use crate::together::side_by_side;
 
 /// Events taken at once.
 const ROUND: usize = 64;
@@ -51,23 +48,6 @@ async fn round(inner: &Inner) -> Result<usize> {
         }
     }
     Ok(count)
-}
-
-/// Polls all futures, the first one first, until all have ended.
-async fn side_by_side<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
-    let mut ended: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    poll_fn(|cx| {
-        let mut all = true;
-        for (future, ended) in futures.iter_mut().zip(&mut ended).filter(|(_, ended)| ended.is_none()) {
-            match Pin::new(future).poll(cx) {
-                Poll::Ready(output) => *ended = Some(output),
-                Poll::Pending => all = false,
-            }
-        }
-        if all { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    ended.into_iter().flatten().collect()
 }
 
 async fn fan_out(inner: &Inner, claimed: ClaimedEvent) -> Result<()> {

@@ -29,6 +29,9 @@ pub use time::TimeText;
 use crate::error::{Error, Result};
 use crate::id::ProjectId;
 
+/// The largest event that is accepted, as JSON.
+const MAX_EVENT: usize = 1024 * 1024;
+
 /// Something that happened in a project of the registry.
 ///
 /// [`Registry`] makes it; the methods here complete it. Its serde form is what the outbox holds:
@@ -137,6 +140,16 @@ impl Event {
             EventType::TagRetention => self.needs(self.data.retention.is_some(), "event_data.retention"),
         }?;
         self.check_names()
+    }
+
+    /// Checks that the event's JSON is not larger than 1 MiB.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        match self.json_len()? {
+            0..=MAX_EVENT => Ok(()),
+            size => {
+                Err(Error::invalid("event", format_args!("{size} bytes of JSON; at most {MAX_EVENT} are accepted")))
+            }
+        }
     }
 
     fn check_repository(&self) -> Result<()> {

@@ -20,6 +20,8 @@ pub mod postgres;
 pub mod sqlite;
 
 mod memory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod outbox;
 mod types;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod view;
@@ -31,6 +33,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use outbox::OutboxRow;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]

@@ -425,8 +425,9 @@ pub enum Change {
     Park,
     /// Parked deliveries become due now; their attempts and age go on.
     Unpark,
-    /// The lanes of the selected policy, target or project (of all, if none is given) open; deliveries are not touched.
-    OpenLanes,
+    /// The lanes of the selected policy, target or project (of all, if none is given) that are closed for this reason open;
+    /// deliveries are not touched.
+    OpenLanes(Hold),
     /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too.
     Forget,
 }

@@ -2,12 +2,14 @@
 
 mod builder;
 mod policies;
+mod relay;
 
 use std::future::Future;
 use std::sync::Arc;
 
 pub use builder::Builder;
 pub use policies::Policies;
+pub use relay::{EventSource, Relayed};
 
 use crate::delivery::{CancelReason, Delivery, job_log};
 use crate::dispatcher::{self, Inner, VIEW_AGE};
@@ -15,12 +17,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{DeliveryId, ProjectId};
 use crate::store::{
-    Appended, Change, DeliveryStore, Detail, Filter, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Status,
+    Appended, Change, DeliveryStore, Detail, Filter, Hold, Page, PolicyFilter, PolicySource, PolicyStore, Resolved,
+    Status,
 };
 use crate::transport::DestinationPolicy;
-
-/// The largest event that is accepted, as JSON.
-const MAX_EVENT: usize = 1024 * 1024;
 
 /// Webhook notifications: takes events in, gets them to their receivers, remembers what happened.
 ///
@@ -103,7 +103,7 @@ impl Webhooks {
             // Without a view the event is kept; intake asks again when it fans out.
             Err(e) => tracing::debug!(error = %e, "no view of the policies, so the event is kept"),
         }
-        check_size(event)?;
+        event.check_size()?;
         let appended = self.inner.deliveries.append(std::slice::from_ref(event)).await?;
         self.inner.appended.notify_one();
         Ok(match appended.first() {
@@ -144,7 +144,7 @@ impl Webhooks {
     pub async fn switch(&self, on: bool) -> Result<()> {
         self.inner.policy_store()?.switch(Some(on)).await?;
         if on {
-            self.change_all(&Filter::all(), Change::OpenLanes).await?;
+            self.change_all(&Filter::all(), Change::OpenLanes(Hold::SwitchedOff)).await?;
         }
         Ok(())
     }
@@ -262,12 +262,4 @@ impl Inner {
 
 fn no_delivery(id: DeliveryId) -> Error {
     Error::new(ErrorKind::NotFound, format!("delivery {id} not found; it was never made, or swept from the history"))
-}
-
-fn check_size(event: &Event) -> Result<()> {
-    let size = event.json_len()?;
-    if size > MAX_EVENT {
-        return Err(Error::invalid("event", format_args!("{} bytes of JSON; at most {MAX_EVENT} are accepted", size)));
-    }
-    Ok(())
 }

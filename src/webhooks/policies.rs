@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::{PolicyId, ProjectId};
 use crate::policy::{Match, Policy, PolicyDraft};
-use crate::store::{Change, Filter, Page, PolicyFilter};
+use crate::store::{Change, Filter, Hold, Page, PolicyFilter};
 
 /// The policies behind a [`Webhooks`](super::Webhooks).
 ///
@@ -40,7 +40,7 @@ impl<'a> Policies<'a> {
         self.check(&draft)?;
         let policy = self.inner.policy_store()?.replace(id, draft).await?;
         // What waited for the policy to be enabled need not wait for the next look at it.
-        self.inner.change_all(&Filter::policy(id), Change::OpenLanes).await?;
+        self.inner.change_all(&Filter::policy(id), Change::OpenLanes(Hold::Disabled)).await?;
         Ok(policy)
     }
 

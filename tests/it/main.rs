@@ -7,6 +7,7 @@ mod distribution;
 mod format_props;
 mod formats;
 mod memory;
+mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod receivers;

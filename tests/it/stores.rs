@@ -134,7 +134,12 @@ async fn a_closed_lane_waits_and_opens<S: Fresh>() {
     assert!(store.claim(1, LEASE).await.unwrap().is_empty());
     let closed = store.status().await.unwrap().closed_lanes;
     assert_eq!((closed.len(), closed[0].why), (1, Hold::Disabled));
-    store.change(&Filter::policy(policy.id), Change::OpenLanes, Page::first(10)).await.unwrap();
+    let open = async |why| {
+        store.change(&Filter::policy(policy.id), Change::OpenLanes(why), Page::first(10)).await.unwrap().count
+    };
+    assert_eq!(open(Hold::SwitchedOff).await, 0);
+    assert!(store.claim(1, LEASE).await.unwrap().is_empty());
+    assert_eq!(open(Hold::Disabled).await, 1);
     let again = store.claim(1, LEASE).await.unwrap().remove(0);
     assert_eq!(again.attempts, 0);
 }

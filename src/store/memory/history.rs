@@ -4,7 +4,7 @@ use super::row::Row;
 use super::state::State;
 use crate::delivery::{CancelReason, Delivery, State as Stands};
 use crate::id::{DeliveryId, PolicyId};
-use crate::store::{Change, Changed, ClosedLane, Detail, Filter, Page, StateKind, Status};
+use crate::store::{Change, Changed, ClosedLane, Detail, Filter, Hold, Page, StateKind, Status};
 
 /// Closed lanes shown at most.
 const SHOWN: usize = 100;
@@ -77,8 +77,8 @@ impl State {
     }
 
     pub(super) fn change(&mut self, which: &Filter, to: Change, page: Page) -> Changed {
-        if to == Change::OpenLanes {
-            return self.open_lanes(which);
+        if let Change::OpenLanes(why) = to {
+            return self.open_lanes(which, why);
         }
         let selected: Vec<i64> = self.selected(which, page).map(|delivery| delivery.id.0).take(page.limit).collect();
         let next = selected.last().copied().filter(|_| selected.len() == page.limit);
@@ -86,9 +86,9 @@ impl State {
         Changed::new(count as u64, next)
     }
 
-    fn open_lanes(&mut self, which: &Filter) -> Changed {
+    fn open_lanes(&mut self, which: &Filter, why: Hold) -> Changed {
         let mut closed = self.lanes.selected(which);
-        closed.retain(|id| self.lanes.get(*id).is_some_and(|lane| lane.closed.is_some()));
+        closed.retain(|id| self.lanes.get(*id).and_then(|lane| lane.closed).is_some_and(|(_, closed)| closed == why));
         for id in &closed {
             self.lanes.change(*id, self.now, |lane| lane.closed = None);
         }

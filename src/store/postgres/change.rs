@@ -6,7 +6,7 @@ use super::lanes::{self, DUE, LEASED, Moves, PARKED};
 use crate::delivery::CancelReason;
 use crate::error::Result;
 use crate::id::PolicyId;
-use crate::store::{Change, Changed, Filter, Page, StateKind};
+use crate::store::{Change, Changed, Filter, Hold, Page, StateKind};
 
 /// A delivery that was selected, as it stands while its lane is held.
 struct Selected {
@@ -17,8 +17,8 @@ struct Selected {
 
 /// Changes deliveries within the transaction that is open.
 pub(super) async fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page) -> Result<Changed> {
-    if to == Change::OpenLanes {
-        return open_lanes(db, which).await;
+    if let Change::OpenLanes(why) = to {
+        return open_lanes(db, which, why).await;
     }
     let limit = page.limit;
     let (end, values) = Selection::of(which).page(page);
@@ -53,7 +53,7 @@ async fn apply(db: &Db<'_>, to: Change, selected: &[Selected]) -> Result<u64> {
         Change::Park => |state| matches!(state, DUE | LEASED),
         Change::Unpark => |state| state == PARKED,
         Change::Forget => |_| true,
-        Change::OpenLanes => |_| false,
+        Change::OpenLanes(_) => |_| false,
     };
     let ids: Vec<i64> = selected.iter().filter(|delivery| fits(delivery.state)).map(|delivery| delivery.id).collect();
     let changed: Vec<i64> = match to {
@@ -68,7 +68,7 @@ async fn apply(db: &Db<'_>, to: Change, selected: &[Selected]) -> Result<u64> {
         lane.waits += match to {
             Change::Redeliver => 1 - waits(delivery.state),
             Change::Cancel(_) | Change::Forget => -waits(delivery.state),
-            Change::Park | Change::Unpark | Change::OpenLanes => 0,
+            Change::Park | Change::Unpark | Change::OpenLanes(_) => 0,
         };
     }
     lanes::apply(db, &moves, false).await?;
@@ -88,7 +88,7 @@ fn statement(to: Change) -> &'static str {
              WHERE id = ANY($1) RETURNING id"
         }
         Change::Park => "UPDATE {s}.deliveries SET state = 2 WHERE id = ANY($1) RETURNING id",
-        Change::Unpark | Change::OpenLanes | Change::Forget => {
+        Change::Unpark | Change::OpenLanes(_) | Change::Forget => {
             "UPDATE {s}.deliveries SET state = 0, due = statement_timestamp() WHERE id = ANY($1) RETURNING id"
         }
     }
@@ -121,15 +121,15 @@ pub(super) async fn forget(db: &Db<'_>, ids: &[i64]) -> Result<Vec<i64>> {
     Ok(gone)
 }
 
-async fn open_lanes(db: &Db<'_>, which: &Filter) -> Result<Changed> {
+async fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
     let (target, policy, project) =
         (which.target_id.map(|id| id.0), which.policy_id.map(|id| id.0), which.project_id.map(|id| id.0));
     let rows = db
         .rows(
-            "SELECT target_id FROM {s}.lanes WHERE gate_until > '-infinity' AND ($1::bigint IS NULL OR target_id = $1)
+            "SELECT target_id FROM {s}.lanes WHERE gate_why = $4 AND ($1::bigint IS NULL OR target_id = $1)
                AND ($2::bigint IS NULL OR policy_id = $2) AND ($3::bigint IS NULL OR project_id = $3)
              ORDER BY target_id FOR NO KEY UPDATE",
-            &[&target, &policy, &project],
+            &[&target, &policy, &project, &why.as_str()],
         )
         .await?;
     let closed: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;

@@ -43,12 +43,11 @@ pub use tokio_postgres;
 use batch::Batcher;
 use db::{Db, Schema, failure};
 use listen::Listener;
-use outbox::Outboxed;
 
 use super::view::View;
 use super::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
 };
 use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,7 +96,7 @@ struct Inner {
     changed: Notify,
     /// The tables were seen, and are of this version.
     checked: OnceCell<()>,
-    appends: Arc<Batcher<Vec<Outboxed>, Vec<Appended>>>,
+    appends: Arc<Batcher<Vec<OutboxRow>, Vec<Appended>>>,
     fan_outs: Arc<Batcher<fan_out::Part, Fenced>>,
     settlements: Arc<Batcher<Vec<Settlement>, Vec<Fenced>>>,
     /// When the other nodes were told of work.
@@ -212,13 +211,18 @@ impl PostgresStore {
     ) -> Result<Vec<Appended>> {
         let mut appended = Vec::with_capacity(events.len());
         for event in events {
-            event.check()?;
-            let row = Outboxed::new(event)?;
-            let sql = self.inner.schema.sql(outbox::INSERT);
-            let written = transaction.execute(&sql, &[&row.id, &row.json]).await.map_err(failure)?;
+            let row = OutboxRow::new(event)?;
+            let written = transaction.execute(&self.outbox_insert(), &[&row.event_id, &row.event]).await;
+            let written = written.map_err(failure)?;
             appended.push(if written == 1 { Appended::Inserted } else { Appended::Duplicate });
         }
         Ok(appended)
+    }
+
+    /// The statement that [`append_in`](Self::append_in) runs, for transactions of other drivers. Its parameters are those of
+    /// an [`OutboxRow`]: the event's id as a `uuid`, and its JSON as `text`.
+    pub fn outbox_insert(&self) -> String {
+        self.inner.schema.sql(outbox::INSERT)
     }
 
     /// Says that events were appended by other means, so that they need not wait for the next look. Costs nothing to forget.
@@ -390,9 +394,9 @@ impl PolicyStore for PostgresStore {
 #[async_trait]
 impl DeliveryStore for PostgresStore {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
-        let rows = events.iter().map(Outboxed::new).collect::<Result<Vec<_>>>()?;
+        let rows = events.iter().map(OutboxRow::unchecked).collect::<Result<Vec<_>>>()?;
         let store = self.clone();
-        let append = move |calls: Arc<Vec<Vec<Outboxed>>>| {
+        let append = move |calls: Arc<Vec<Vec<OutboxRow>>>| {
             let store = store.clone();
             async move {
                 bounded(LIMIT, async {

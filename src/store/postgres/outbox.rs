@@ -9,28 +9,14 @@ use super::fan_out;
 use super::{millis, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::store::{Appended, ClaimedEvent, Lease};
+use crate::store::{Appended, ClaimedEvent, Lease, OutboxRow};
 
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
 
-/// An event as its row holds it.
-#[derive(Debug)]
-pub(super) struct Outboxed {
-    pub(super) id: Uuid,
-    pub(super) json: String,
-}
-
-impl Outboxed {
-    pub(super) fn new(event: &Event) -> Result<Self> {
-        let json = serde_json::to_string(event).map_err(|e| Error::invalid("event", e))?;
-        Ok(Self { id: event.id, json })
-    }
-}
-
 /// What several callers append, in one transaction.
-pub(super) async fn append(db: &Db<'_>, calls: &[Vec<Outboxed>]) -> Result<Vec<Vec<Appended>>> {
-    let (ids, events): (Vec<_>, Vec<_>) = calls.iter().flatten().map(|row| (row.id, &*row.json)).unzip();
+pub(super) async fn append(db: &Db<'_>, calls: &[Vec<OutboxRow>]) -> Result<Vec<Vec<Appended>>> {
+    let (ids, events): (Vec<_>, Vec<_>) = calls.iter().flatten().map(|row| (row.event_id, &*row.event)).unzip();
     db.begin().await?;
     let (full, rows) = tokio::try_join!(is_full(db), insert(db, &ids, &events))?;
     if full && !rows.is_empty() {
@@ -41,7 +27,8 @@ pub(super) async fn append(db: &Db<'_>, calls: &[Vec<Outboxed>]) -> Result<Vec<V
     db.commit().await?;
     let mut fresh = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<Uuid>, _>>().map_err(failure)?;
     // Of several with the same id, the first one counts.
-    let mut answer = |row: &Outboxed| if fresh.remove(&row.id) { Appended::Inserted } else { Appended::Duplicate };
+    let mut answer =
+        |row: &OutboxRow| if fresh.remove(&row.event_id) { Appended::Inserted } else { Appended::Duplicate };
     Ok(calls.iter().map(|call| call.iter().map(&mut answer).collect()).collect())
 }
 

@@ -132,8 +132,8 @@ fn since(due: i64, now: i64) -> Duration {
 }
 
 pub(super) fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page, now: Now) -> Result<Changed> {
-    if to == Change::OpenLanes {
-        return open_lanes(db, which);
+    if let Change::OpenLanes(why) = to {
+        return open_lanes(db, which, why);
     }
     let selected = list(db, which, page, now)?;
     let next = selected.last().filter(|_| selected.len() == page.limit).map(|delivery| delivery.id.0);
@@ -144,11 +144,16 @@ pub(super) fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page, now: N
     Ok(Changed::new(count, next))
 }
 
-fn open_lanes(db: &Db<'_>, which: &Filter) -> Result<Changed> {
+fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
     let closed = db.rows(
-        "SELECT target_id FROM harbor_webhook_lanes WHERE gate_until > 0 AND (?1 IS NULL OR target_id = ?1)
+        "SELECT target_id FROM harbor_webhook_lanes WHERE gate_why = ?4 AND (?1 IS NULL OR target_id = ?1)
            AND (?2 IS NULL OR policy_id = ?2) AND (?3 IS NULL OR project_id = ?3)",
-        params![which.target_id.map(|id| id.0), which.policy_id.map(|id| id.0), which.project_id.map(|id| id.0)],
+        params![
+            which.target_id.map(|id| id.0),
+            which.policy_id.map(|id| id.0),
+            which.project_id.map(|id| id.0),
+            why.as_str(),
+        ],
         |row| row.get(0).map(TargetId),
     )?;
     for target in &closed {

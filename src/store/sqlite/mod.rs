@@ -31,8 +31,8 @@ use writer::{Durability, Writer};
 
 use super::view::View;
 use super::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::delivery::Delivery;
@@ -92,6 +92,14 @@ fn millis(time: Duration) -> i64 {
 }
 
 impl SqliteStore {
+    /// Appends an event to the outbox within a transaction of the host's, on a connection of its own to the same file.
+    ///
+    /// Its parameters are those of an [`OutboxRow`]: the 16 bytes of the event's id, and the event's JSON. Intake sees the
+    /// event within a second of the commit. While the host's transaction is open nobody else can write to the file: deliveries
+    /// wait then, and none is lost.
+    pub const OUTBOX_INSERT: &str =
+        "INSERT INTO harbor_webhook_outbox (event_id, event) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+
     /// Opens the file, or makes it. Call [`SqliteStore::migrate`] before anything else.
     ///
     /// # Errors
@@ -264,11 +272,7 @@ impl PolicyStore for SqliteStore {
 #[async_trait]
 impl DeliveryStore for SqliteStore {
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
-        let row = |event: &Event| {
-            let json = serde_json::to_string(event).map_err(|e| Error::invalid("event", e))?;
-            Ok(outbox::Row { id: event.id, json })
-        };
-        let rows = events.iter().map(row).collect::<Result<Vec<_>>>()?;
+        let rows = events.iter().map(OutboxRow::unchecked).collect::<Result<Vec<_>>>()?;
         self.write(Durability::Full, move |db, now| outbox::append(db, &rows, now)).await
     }
 

@@ -1,5 +1,4 @@
 use rusqlite::params;
-use uuid::Uuid;
 
 use super::Now;
 use super::db::Db;
@@ -8,7 +7,7 @@ use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::ProjectId;
-use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Lease, NewDelivery};
+use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Lease, NewDelivery, OutboxRow};
 
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
@@ -16,13 +15,7 @@ const MAX_EVENTS: i64 = 100_000;
 /// Waiting deliveries at which intake stops. What is appended then stays in the outbox, until that is full too.
 const MAX_WAITING: i64 = 1_000_000;
 
-/// An event as its row holds it.
-pub(super) struct Row {
-    pub(super) id: Uuid,
-    pub(super) json: String,
-}
-
-pub(super) fn append(db: &Db<'_>, rows: &[Row], now: Now) -> Result<Vec<Appended>> {
+pub(super) fn append(db: &Db<'_>, rows: &[OutboxRow], now: Now) -> Result<Vec<Appended>> {
     let appended: Result<Vec<_>> = rows.iter().map(|row| append_one(db, row, now)).collect();
     let appended = appended?;
     // The sequence numbers bound the count from above; only near the bound is it worth counting.
@@ -43,10 +36,10 @@ pub(super) fn append(db: &Db<'_>, rows: &[Row], now: Now) -> Result<Vec<Appended
     Ok(appended)
 }
 
-fn append_one(db: &Db<'_>, row: &Row, now: Now) -> Result<Appended> {
+fn append_one(db: &Db<'_>, row: &OutboxRow, now: Now) -> Result<Appended> {
     let inserted = db.execute(
         "INSERT INTO harbor_webhook_outbox (event_id, event, since) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-        params![row.id.as_bytes(), row.json, now.store],
+        params![row.event_id.as_bytes(), row.event, now.store],
     )?;
     Ok(if inserted == 1 { Appended::Inserted } else { Appended::Duplicate })
 }

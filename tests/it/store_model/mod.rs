@@ -61,7 +61,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => Just(Change::Cancel(CancelReason::Operator)),
         2 => Just(Change::Park),
         2 => Just(Change::Unpark),
-        1 => Just(Change::OpenLanes),
+        1 => Just(Change::OpenLanes(Hold::RetryAfter)),
         1 => Just(Change::Forget),
     ];
     prop_oneof![
@@ -142,7 +142,7 @@ impl Pair {
             Op::Change(to, which, limit) => {
                 let which = filter(&which, model.last);
                 let changed = store.change(&which, to, Page::first(limit)).await.unwrap();
-                if to == Change::OpenLanes {
+                if let Change::OpenLanes(_) = to {
                     let lane = |target: i64| {
                         which.target_id.is_none_or(|id| id.0 == target)
                             && which.policy_id.is_none_or(|id| id.0 == policy_of(target))

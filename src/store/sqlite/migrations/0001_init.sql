@@ -31,7 +31,7 @@ CREATE TABLE harbor_webhook_outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id BLOB NOT NULL UNIQUE,
     event TEXT,
-    since INTEGER NOT NULL,
+    since INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),
     token INTEGER,
     lease_until INTEGER NOT NULL DEFAULT 0,
     done_at INTEGER,
