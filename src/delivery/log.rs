@@ -69,7 +69,7 @@ impl Log {
         // Writing to a String cannot fail.
         let _ = write!(self.text, "{time} [{level}] [{}_job:{number}]: ", self.job);
         for c in message.chars() {
-            if c.is_control() {
+            if c.is_control() || misleads(c) {
                 self.text.extend(c.escape_default());
             } else {
                 self.text.push(c);
@@ -77,4 +77,9 @@ impl Log {
         }
         self.text.push('\n');
     }
+}
+
+/// Characters that some viewer takes for the end of a line, or that turn the order of what follows.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

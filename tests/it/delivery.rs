@@ -9,60 +9,16 @@ use harbor_webhook::format::{Format, FormatError, RenderContext};
 use harbor_webhook::policy::{PolicyDraft, Target};
 use harbor_webhook::store::{Filter, Page};
 use harbor_webhook::transport::{DestinationPolicy, Request, Response, Transport, TransportError};
-use harbor_webhook::{ErrorKind, Event, EventType, Notified, Settings, Webhooks};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use harbor_webhook::{ErrorKind, Event, EventType, Notified, Webhooks};
 
 use crate::support::events::{PROJECT, push};
 use crate::support::receiver::Receiver;
+use crate::support::sending::{Running, end_state, impatient, loopback};
 use crate::support::stores::Fresh;
-
-fn impatient() -> Settings {
-    let mut settings = Settings::harbor();
-    settings.retry.schedule = Schedule::Delays { delays: vec![Duration::from_millis(30)], jitter: 0.0 };
-    settings
-}
-
-fn loopback() -> DestinationPolicy {
-    DestinationPolicy::public_addresses().allow_network("127.0.0.0/8").unwrap()
-}
 
 async fn hooks<S: Fresh>() -> (Webhooks, Option<tempfile::TempDir>) {
     let (store, folder) = S::fresh().await;
     (Webhooks::builder(store, loopback()).settings(impatient()).build().unwrap(), folder)
-}
-
-/// `run`, until it is told to stop.
-struct Running {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<harbor_webhook::Result<()>>,
-}
-
-impl Running {
-    fn start(hooks: &Webhooks) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let hooks = hooks.clone();
-        Self { stop, task: tokio::spawn(async move { hooks.run(stopped).await }) }
-    }
-
-    async fn stop(self) {
-        let _ = self.stop.send(());
-        self.task.await.unwrap().unwrap();
-    }
-}
-
-/// Waits until every delivery has come to its end, and gives the newest one's state.
-async fn end_state(hooks: &Webhooks) -> State {
-    let wait = async {
-        loop {
-            let all = hooks.deliveries(&Filter::all(), Page::first(100)).await.unwrap();
-            if !all.is_empty() && all.iter().all(|delivery| delivery.state.is_final()) {
-                return all[0].state;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the deliveries come to an end")
 }
 
 async fn subscribe(hooks: &Webhooks, target: Target) {

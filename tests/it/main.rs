@@ -6,6 +6,7 @@ mod delivery;
 mod distribution;
 mod format_props;
 mod formats;
+mod job_log;
 mod memory;
 mod outbox;
 #[cfg(feature = "postgres")]
