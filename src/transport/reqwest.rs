@@ -1,4 +1,5 @@
 use std::error::Error as StdError;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -169,7 +170,7 @@ impl Resolve for Guard {
 /// The name could not be resolved.
 #[derive(Debug, thiserror::Error)]
 #[error("the name cannot be resolved: {0}")]
-struct Unresolved(#[source] std::io::Error);
+struct Unresolved(#[source] io::Error);
 
 /// Sorts what went wrong, by type and never by text, and strips the address from it.
 fn failure(error: reqwest::Error) -> TransportError {
@@ -193,15 +194,16 @@ fn refused(blocked: &Blocked) -> TransportError {
     TransportError::new(FailureKind::Blocked, blocked.to_string())
 }
 
-/// A TLS failure reaches us as an I/O error of the kind that rustls gives to invalid data.
+/// A TLS failure reaches us as an I/O error of the kind that rustls gives to invalid data, or to a handshake that ends
+/// early. Opening a connection below it gives neither.
 fn is_tls(error: &reqwest::Error) -> bool {
-    find::<std::io::Error>(error).is_some_and(|e| e.kind() == std::io::ErrorKind::InvalidData)
+    matches!(io_kind(error), Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
 }
 
 /// A connection that was there and broke, or what came over it was not HTTP.
 fn broken(error: &reqwest::Error) -> FailureKind {
-    match find::<std::io::Error>(error).map(std::io::Error::kind) {
-        Some(std::io::ErrorKind::InvalidData) => FailureKind::Protocol,
+    match io_kind(error) {
+        Some(io::ErrorKind::InvalidData) => FailureKind::Protocol,
         Some(_) => FailureKind::Reset,
         None => match find::<hyper::Error>(error) {
             Some(e) if e.is_incomplete_message() || e.is_closed() || e.is_canceled() => FailureKind::Reset,
@@ -211,20 +213,26 @@ fn broken(error: &reqwest::Error) -> FailureKind {
     }
 }
 
+/// The kind of the innermost I/O error: those around it are `Other`.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    causes(error).filter_map(|e| e.downcast_ref::<io::Error>()).last().map(io::Error::kind)
+}
+
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        // An I/O error does not show what it wraps as its source.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|inner| inner.downcast_ref::<E>()) {
-            return Some(found);
-        }
-        at = error.source();
+    causes(error).find_map(|e| e.downcast_ref::<E>())
+}
+
+/// The error and what lies underneath, to the bottom.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| below(*error))
+}
+
+/// What lies directly underneath: an I/O error does not show what it wraps as its source.
+fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
-    None
 }
 
 /// The error and what lies underneath, without repeating what is said already.

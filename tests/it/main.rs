@@ -16,4 +16,5 @@ mod running_bridge;
 mod store_model;
 mod stores;
 mod support;
+mod tls;
 mod transport;
