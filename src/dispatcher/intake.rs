@@ -20,8 +20,9 @@ const PART: usize = 1000;
 /// The cycle that turns events into deliveries.
 pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_out: &Notify) -> Result<()> {
     let mut idle = Idle::new(inner, &inner.appended, stopped);
+    let mut left = Vec::new();
     while !idle.is_stopped() {
-        match round(inner).await {
+        match round(inner, &mut left).await {
             Ok(0) => idle.wait().await,
             Ok(_) => {
                 idle.busy();
@@ -35,28 +36,37 @@ pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_ou
 }
 
 /// Fans out what is in the outbox. The events go to the store in their order but side by side, so that a store that
-/// commits in groups can.
-async fn round(inner: &Inner) -> Result<usize> {
-    let claimed = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
+/// commits in groups can. Events that the store could not take are `left` for the next round: they are leased, so nobody
+/// else has them for a while.
+async fn round(inner: &Inner, left: &mut Vec<ClaimedEvent>) -> Result<usize> {
+    if left.is_empty() {
+        *left = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
+    }
+    let claimed = std::mem::take(left);
     let count = claimed.len();
-    let events: Vec<_> = claimed.into_iter().map(|event| Box::pin(caught(fan_out(inner, event)))).collect();
-    for done in side_by_side(events).await {
+    let events: Vec<_> = claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event)))).collect();
+    let mut failed = None;
+    for (event, done) in std::iter::zip(&claimed, side_by_side(events).await) {
         match done {
-            Ok(done) => done?,
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => {
+                left.push(event.clone());
+                failed = failed.or(Some(e));
+            }
             // A host's policy source panicked. The event's lease runs out and it is tried again.
             Err(Panicked) => tracing::error!("fanning an event out panicked"),
         }
     }
-    Ok(count)
+    failed.map_or(Ok(count), Err)
 }
 
-async fn fan_out(inner: &Inner, claimed: ClaimedEvent) -> Result<()> {
-    let event = match claimed.event {
+async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
+    let event = match &claimed.event {
         Ok(event) => event,
-        Err(reason) => return set_aside(inner, &claimed.lease, reason).await,
+        Err(reason) => return set_aside(inner, &claimed.lease, reason.clone()).await,
     };
     let policies = inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await?;
-    let mut renderer = Renderer { inner, event: &event, bodies: Vec::new() };
+    let mut renderer = Renderer { inner, event, bodies: Vec::new() };
     let mut part = FanOut::default();
     let targets: Vec<_> = policies.iter().flat_map(|p| std::iter::zip(std::iter::repeat(p), &p.targets)).collect();
     for (policy, target) in targets {

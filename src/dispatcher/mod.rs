@@ -52,15 +52,21 @@ pub(crate) async fn run(inner: Arc<Inner>, shutdown: impl Future) -> Result<()> 
 async fn cycles(inner: &Arc<Inner>, stopped: &watch::Receiver<bool>) -> Result<()> {
     let (results, settled) = mpsc::channel(inner.settings.max_in_flight.max(1) * 4);
     let fanned_out = tokio::sync::Notify::new();
+    let (unwritten, is_unwritten) = watch::channel(false);
     let work = async {
         let ended = tokio::try_join!(
             intake::run(inner, stopped.clone(), &fanned_out),
-            sending::run(inner, stopped.clone(), &fanned_out, &results),
+            sending::run(inner, stopped.clone(), &fanned_out, &results, &is_unwritten),
             sweep::run(inner, stopped.clone()),
         );
         drop(results); // tells `settle` that nothing more comes
         ended.map(|_| ())
     };
-    let (worked, settled) = tokio::join!(work, settle::run(inner, settled));
-    worked.and(settled)
+    let mut settle = pin!(settle::run(inner, settled, &unwritten));
+    tokio::select! {
+        // What came of the last attempts is still written.
+        worked = work => worked.and(settle.await),
+        // Only a fault ends it before the others: what they do could not be written any more.
+        settled = &mut settle => settled,
+    }
 }

@@ -6,10 +6,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::attempt::attempt;
+use super::caught::{Panicked, caught};
 use super::idle::Idle;
 use super::shared::Inner;
 use crate::delivery::{CancelReason, DeadReason};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::TargetId;
 use crate::store::{Claimed, Next, Resolved, Settlement};
 
@@ -24,11 +25,17 @@ pub(super) async fn run(
     stopped: watch::Receiver<bool>,
     fanned_out: &Notify,
     results: &mpsc::Sender<Settlement>,
+    unwritten: &watch::Receiver<bool>,
 ) -> Result<()> {
     let (abandon, abandoned) = watch::channel(false);
     let mut workers = Workers { running: JoinSet::new(), results: results.clone(), abandoned };
     let mut idle = Idle::new(inner, fanned_out, stopped.clone());
     while !idle.is_stopped() {
+        if *unwritten.borrow() {
+            // What would be claimed now could not be settled either.
+            written_again(unwritten, &stopped).await;
+            continue;
+        }
         let room = inner.settings.max_in_flight.max(1).saturating_sub(workers.running.len());
         if room == 0 {
             workers.one_ended(&stopped).await;
@@ -49,13 +56,30 @@ pub(super) async fn run(
     Ok(())
 }
 
+/// Waits until the results of attempts can be written again.
+async fn written_again(unwritten: &watch::Receiver<bool>, stopped: &watch::Receiver<bool>) {
+    let (mut unwritten, mut stopped) = (unwritten.clone(), stopped.clone());
+    tokio::select! {
+        _ = unwritten.wait_for(|unwritten| !*unwritten) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+}
+
 /// Claims, and starts workers for what can be sent. Says how many were claimed.
 async fn round(inner: &Arc<Inner>, room: usize, workers: &mut Workers) -> Result<usize> {
     workers.reap();
     let claimed = inner.deliveries.claim(room, inner.settings.lease()).await?;
     let targets = distinct_targets(&claimed);
-    // If this fails, the leases run out and the deliveries are due again.
-    let resolved = inner.source.resolve(&targets).await?;
+    let resolved = match resolve(inner, &targets).await {
+        Ok(resolved) => resolved,
+        Err(e) => {
+            // Given back: a lease that merely runs out counts as lost, and too many of those make a delivery dead.
+            for claimed in claimed {
+                workers.settle(Settlement::new(claimed.lease, Next::Release(Duration::ZERO))).await;
+            }
+            return Err(e);
+        }
+    };
     let resolved: HashMap<TargetId, Resolved> = targets.into_iter().zip(resolved).collect();
     let count = claimed.len();
     for claimed in claimed {
@@ -74,6 +98,11 @@ async fn round(inner: &Arc<Inner>, room: usize, workers: &mut Workers) -> Result
         }
     }
     Ok(count)
+}
+
+async fn resolve(inner: &Inner, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+    let panicked = || Error::new(ErrorKind::Unavailable, "the policy source panicked");
+    caught(inner.source.resolve(targets)).await.unwrap_or_else(|Panicked| Err(panicked()))
 }
 
 fn distinct_targets(claimed: &[Claimed]) -> Vec<TargetId> {

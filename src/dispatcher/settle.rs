@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::shared::Inner;
 use crate::error::Result;
@@ -12,21 +12,28 @@ const BATCH: usize = 256;
 const LONGEST_TROUBLE: Duration = Duration::from_secs(2);
 
 /// The cycle that writes down what came of attempts. It ends when nothing more can come.
-pub(super) async fn run(inner: &Inner, mut results: mpsc::Receiver<Settlement>) -> Result<()> {
+///
+/// While it cannot write, it says so in `unwritten`: nothing more is claimed then.
+pub(super) async fn run(
+    inner: &Inner,
+    mut results: mpsc::Receiver<Settlement>,
+    unwritten: &watch::Sender<bool>,
+) -> Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
     while results.recv_many(&mut batch, BATCH).await > 0 {
-        settle(inner, std::mem::take(&mut batch)).await?;
+        settle(inner, std::mem::take(&mut batch), unwritten).await?;
     }
     Ok(())
 }
 
-/// Tries until the store takes them, or until their leases have run out and others may have claimed them.
-async fn settle(inner: &Inner, batch: Vec<Settlement>) -> Result<()> {
-    let first = crate::clock::instant();
+/// Tries until the store takes them. Results whose leases have run out by then change nothing: the deliveries are sent
+/// again.
+async fn settle(inner: &Inner, batch: Vec<Settlement>, unwritten: &watch::Sender<bool>) -> Result<()> {
     let mut pause = Duration::from_millis(50);
     loop {
         match inner.deliveries.settle(batch.clone()).await {
             Ok(fenced) => {
+                unwritten.send_if_modified(|unwritten| std::mem::take(unwritten));
                 let stale = fenced.iter().filter(|fenced| **fenced == Fenced::Stale).count();
                 if stale > 0 {
                     tracing::info!(stale, "results came after their leases had run out and were not written");
@@ -34,12 +41,9 @@ async fn settle(inner: &Inner, batch: Vec<Settlement>) -> Result<()> {
                 return Ok(());
             }
             Err(e) if !e.is_retryable() => return Err(e),
-            Err(error) if first.elapsed() > inner.settings.lease() => {
-                tracing::error!(%error, lost = batch.len(), "results could not be written; the deliveries are sent again");
-                return Ok(());
-            }
             Err(error) => {
-                tracing::warn!(%error, ?pause, "results could not be written; trying again");
+                unwritten.send_replace(true);
+                tracing::warn!(%error, ?pause, "results could not be written; trying again, and nothing is claimed");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_TROUBLE);
             }

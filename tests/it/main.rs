@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail that way
 
 mod bridge;
+mod clock;
 mod delivery;
 mod distribution;
 mod format_props;
@@ -18,3 +19,4 @@ mod stores;
 mod support;
 mod tls;
 mod transport;
+mod troubled;

@@ -1,0 +1,177 @@
+//! A host's store and policy source that fail for ten minutes: nothing is lost, given up or sent again and again.
+//!
+//! The time is the runtime's, which jumps on when nobody has anything to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use harbor_webhook::delivery::{Delivery, State};
+use harbor_webhook::policy::{Policy, PolicyDraft, Target};
+use harbor_webhook::store::{
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
+    MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+};
+use harbor_webhook::transport::{Request, Response, Transport, TransportError};
+use harbor_webhook::{
+    DeliveryId, Error, ErrorKind, Event, EventType, PolicyId, ProjectId, Result, Settings, TargetId, Webhooks,
+};
+use tokio::time::Instant;
+
+use crate::support::events::{PROJECT, push};
+use crate::support::sending::{Running, end_state, loopback};
+
+const OUTAGE: Duration = Duration::from_secs(600);
+
+/// What fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fault {
+    FanOut,
+    Resolve,
+    ResolvePanics,
+    Settle,
+}
+
+/// A memory store that fails at one thing until it is mended.
+#[derive(Debug)]
+struct Failing {
+    store: MemoryStore,
+    fault: Fault,
+    mended: Arc<AtomicBool>,
+}
+
+impl Failing {
+    fn at(&self, fault: Fault) -> Result<()> {
+        if self.fault == fault && !self.mended.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "out of order"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PolicySource for Failing {
+    async fn subscribers(&self, project: ProjectId, kind: EventType, age: Duration) -> Result<Vec<Arc<Policy>>> {
+        self.store.subscribers(project, kind, age).await
+    }
+    async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+        self.at(Fault::Resolve)?;
+        self.at(Fault::ResolvePanics).expect("a host's policy source panics");
+        self.store.resolve(targets).await
+    }
+}
+
+#[async_trait]
+impl PolicyStore for Failing {
+    async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        self.store.create(project, draft).await
+    }
+    async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
+        self.store.replace(id, draft).await
+    }
+    async fn delete(&self, which: PolicyFilter) -> Result<u64> {
+        self.store.delete(which).await
+    }
+    async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+        self.store.policies(which, page).await
+    }
+    async fn switch(&self, on: Option<bool>) -> Result<bool> {
+        self.store.switch(on).await
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for Failing {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
+        self.store.append(events).await
+    }
+    async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+        self.store.claim_events(max, lease).await
+    }
+    async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced> {
+        self.at(Fault::FanOut)?;
+        self.store.fan_out(lease, part).await
+    }
+    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        self.store.claim(max, lease).await
+    }
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+        self.at(Fault::Settle)?;
+        self.store.settle(results).await
+    }
+    async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
+        self.store.change(which, to, page).await
+    }
+    async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
+        self.store.list(which, page).await
+    }
+    async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
+        self.store.detail(id).await
+    }
+    async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
+        self.store.sweep(keep, max).await
+    }
+    async fn status(&self) -> Result<Status> {
+        self.store.status().await
+    }
+    async fn ready(&self, at_most: Duration) -> Result<()> {
+        self.store.ready(at_most).await
+    }
+}
+
+/// Takes everything, and counts.
+#[derive(Clone, Debug, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Transport for Counting {
+    async fn send(&self, _: Request<'_>) -> Result<Response, TransportError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(200))
+    }
+}
+
+/// How often an event was sent in all, and how long after the end of the outage it was done with.
+async fn outage(fault: Fault) -> (usize, Duration) {
+    let (mended, sent) = (Arc::new(AtomicBool::new(false)), Counting::default());
+    let store = Failing { store: MemoryStore::new(), fault, mended: Arc::clone(&mended) };
+    let settings = Settings::harbor();
+    let hooks = Webhooks::builder(store, loopback()).settings(settings).transport(sent.clone()).build().unwrap();
+    let target = Target::http("http://127.0.0.1:9/").unwrap();
+    hooks.policies().create(PROJECT, PolicyDraft::new("ci").on(EventType::PushArtifact).target(target)).await.unwrap();
+    let running = Running::start(&hooks);
+    hooks.notify(&push()).await.unwrap();
+    tokio::time::sleep(OUTAGE).await;
+    mended.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    // As long as a lease: what was sent meanwhile may have to wait for its end.
+    let state = end_state(&hooks).await;
+    assert_eq!(state, State::Delivered, "{fault:?}");
+    let took = begun.elapsed();
+    running.stop().await;
+    (sent.0.load(Ordering::Relaxed), took)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_could_not_be_fanned_out_is_at_once_when_it_can() {
+    let (sent, took) = outage(Fault::FanOut).await;
+    assert_eq!(sent, 1);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_whose_targets_cannot_be_resolved_wait_and_lose_nothing() {
+    for fault in [Fault::Resolve, Fault::ResolvePanics] {
+        let (sent, took) = outage(fault).await;
+        assert_eq!(sent, 1, "{fault:?}");
+        assert!(took < Duration::from_secs(10), "{fault:?} {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_cannot_be_written_stop_the_sending_and_kill_nothing() {
+    // Once before the outage was known, and once because nobody knows what came of that.
+    let (sent, _) = outage(Fault::Settle).await;
+    assert_eq!(sent, 2);
+}
