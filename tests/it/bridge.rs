@@ -12,7 +12,7 @@ const DIGEST: &str = "sha256:954b378c375d852eb3c63ab88978f640b4348b01c1b3456a024
 const LOOPBACK: [&str; 2] = ["--allow-network", "127.0.0.0/8"];
 
 /// A push in Harbor's words, members in Harbor's order.
-fn push(tag: &str) -> String {
+pub(crate) fn push(tag: &str) -> String {
     format!(
         r#"{{"type":"PUSH_ARTIFACT","occur_at":1680501893,"operator":"admin","event_data":{{"resources":[{{"digest":"{DIGEST}","tag":"{tag}","resource_url":"hub.example.com/library/alpine:{tag}"}}],"repository":{{"date_created":1680501000,"name":"alpine","namespace":"library","repo_full_name":"library/alpine","repo_type":"private"}}}}}}"#
     )

@@ -3,10 +3,12 @@
 
 mod bridge;
 mod clock;
+mod damage;
 mod delivery;
 mod distribution;
 mod format_props;
 mod formats;
+mod full_disk;
 mod job_log;
 mod memory;
 mod outbox;

@@ -20,9 +20,24 @@ pub(crate) struct Bridge {
 impl Bridge {
     /// Starts one in `dir`, which keeps its ready file, and waits until it accepts.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::spawn(dir, command(dir, Command::new(example())), args)
+    }
+
+    /// Starts one that can write no file beyond so many blocks of 512 bytes.
+    pub(crate) fn start_limited(dir: &Path, blocks: &str, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        // Without the trap, the signal of the limit would end the program before it sees the error.
+        shell.args(["-c", r#"trap "" XFSZ; ulimit -S -f "$0"; exec "$@""#, blocks]).arg(example());
+        Self::spawn(dir, command(dir, shell), args)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn spawn(dir: &Path, mut command: Command, args: &[&str]) -> Self {
         let ready = dir.join("ready.json");
         let _ = std::fs::remove_file(&ready);
-        let mut command = command(dir);
         command.args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&ready).args(args);
         let mut child = command.spawn().unwrap();
         let text = wait_for("the ready file", || {
@@ -75,8 +90,7 @@ impl Drop for Bridge {
 }
 
 /// The bridge in `dir`, its words kept beside it.
-fn command(dir: &Path) -> Command {
-    let mut command = Command::new(example());
+fn command(dir: &Path, mut command: Command) -> Command {
     let log = std::fs::File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
     command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command
@@ -84,7 +98,7 @@ fn command(dir: &Path) -> Command {
 
 /// Starts a bridge that must refuse to; its status and its words.
 pub(crate) fn refused_start(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
-    let mut child = command(dir).args(["--listen", "127.0.0.1:0"]).args(args).spawn().unwrap();
+    let mut child = command(dir, Command::new(example())).args(["--listen", "127.0.0.1:0"]).args(args).spawn().unwrap();
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {

@@ -74,9 +74,14 @@ pub(super) fn failure(error: rusqlite::Error) -> Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Unavailable, "the database file is locked by another connection".to_owned())
         }
-        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => {
-            (ErrorKind::Unavailable, format!("the database file cannot be read or written: {error}"))
-        }
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory | ErrorCode::CannotOpen) => (
+            ErrorKind::Unavailable,
+            format!("the database file cannot be read or written: {error}; look at the disk, its space and the rights"),
+        ),
+        Some(ErrorCode::ReadOnly) => (
+            ErrorKind::Store,
+            "the database file or its folder is read-only; give this process the right to write".to_owned(),
+        ),
         Some(ErrorCode::NotADatabase) => {
             (ErrorKind::Store, "the file is not a SQLite database; choose another path".to_owned())
         }

@@ -1,4 +1,5 @@
 use rusqlite::params;
+use rusqlite::types::ValueRef;
 
 use super::Now;
 use super::db::Db;
@@ -52,21 +53,31 @@ pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -
         "SELECT seq, event_id, event FROM harbor_webhook_outbox
          WHERE done_at IS NULL AND lease_until <= ?1 AND set_aside IS NULL ORDER BY seq LIMIT ?2",
         params![now.store, i64::try_from(max).unwrap_or(i64::MAX)],
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?, row.get::<_, Option<String>>(2)?)),
+        |row| Ok((row.get::<_, i64>(0)?, raw(row, 1)?, raw(row, 2)?)),
     )?;
     let mut claimed = Vec::with_capacity(rows.len());
     for (seq, id, json) in rows {
         let sql = "UPDATE harbor_webhook_outbox SET token = ?2, lease_until = ?3 WHERE seq = ?1";
         db.execute(sql, params![seq, token, until])?;
-        claimed.push(ClaimedEvent::new(Lease::new(seq, token), read(id, json.as_deref())));
+        claimed.push(ClaimedEvent::new(Lease::new(seq, token), read(&id, &json)));
     }
     Ok(claimed)
 }
 
-fn read(id: [u8; 16], json: Option<&str>) -> Result<Event, String> {
-    let json = json.ok_or_else(|| "the row holds no event".to_owned())?;
-    let event: Event = serde_json::from_str(json).map_err(|e| e.to_string())?;
-    if event.id.as_bytes() == &id { Ok(event) } else { Err("the event's id is not the row's event_id".to_owned()) }
+/// The bytes of a column, whatever they are: a row that is damaged must not stop the others.
+fn raw(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+    match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes.to_vec()),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Ok(Vec::new()),
+    }
+}
+
+fn read(id: &[u8], json: &[u8]) -> Result<Event, String> {
+    if json.is_empty() {
+        return Err("the row holds no event".to_owned());
+    }
+    let event: Event = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+    if event.id.as_bytes() == id { Ok(event) } else { Err("the event's id is not the row's event_id".to_owned()) }
 }
 
 /// What the deliveries need to know of their event.
@@ -81,7 +92,7 @@ pub(super) fn fan_out(db: &Db<'_>, lease: &Lease, part: FanOut, now: Now) -> Res
         "SELECT event_id, event FROM harbor_webhook_outbox
          WHERE seq = ?1 AND token = ?2 AND lease_until > ?3 AND done_at IS NULL",
         params![lease.key, lease.token, now.store],
-        |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<String>>(1)?)),
+        |row| Ok((raw(row, 0)?, raw(row, 1)?)),
     )?;
     let Some((event_id, json)) = held else { return Ok(Fenced::Stale) };
     if let Some(reason) = part.set_aside {
@@ -97,7 +108,7 @@ pub(super) fn fan_out(db: &Db<'_>, lease: &Lease, part: FanOut, now: Now) -> Res
         )?;
     }
     if !part.deliveries.is_empty() {
-        let origin = origin(event_id, json.as_deref())?;
+        let origin = origin(&event_id, &json)?;
         part.deliveries.iter().try_for_each(|new| add(db, &origin, new, now))?;
     }
     if part.last {
@@ -108,16 +119,16 @@ pub(super) fn fan_out(db: &Db<'_>, lease: &Lease, part: FanOut, now: Now) -> Res
 }
 
 /// The row was read when it was claimed, so reading it again works; only its head is looked at.
-fn origin(event_id: [u8; 16], json: Option<&str>) -> Result<Origin> {
+fn origin(event_id: &[u8], json: &[u8]) -> Result<Origin> {
     #[derive(serde::Deserialize)]
     struct Head {
         project_id: ProjectId,
         #[serde(rename = "type")]
         event_type: EventType,
     }
-    let head: Head = serde_json::from_str(json.unwrap_or_default()).map_err(|e| {
-        Error::new(ErrorKind::Store, "an event in the outbox changed while it was claimed").with_source(e)
-    })?;
+    let changed = || Error::new(ErrorKind::Store, "an event in the outbox changed while it was claimed");
+    let head: Head = serde_json::from_slice(json).map_err(|e| changed().with_source(e))?;
+    let event_id = event_id.try_into().map_err(|_| changed())?;
     Ok(Origin { event_id, event_type: head.event_type, project_id: head.project_id })
 }
 

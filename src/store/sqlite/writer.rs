@@ -1,10 +1,11 @@
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::db::{Db, failure};
+use super::db::Db;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Changes that are written in one transaction at most.
@@ -40,7 +41,7 @@ struct Job {
 
 /// A change that was made, or failed, and waits for the commit.
 struct Done {
-    failed: bool,
+    failed: Option<Error>,
     reply: Reply,
 }
 
@@ -65,10 +66,10 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let run = move |db: Result<&Db<'_>, &Error>| {
             let result = db.map_err(again).and_then(change);
-            let failed = result.is_err();
+            let failed = result.as_ref().err().map(again);
             let reply = move |broken: Option<&Error>| {
                 // The caller may have gone.
-                let _ = answer.send(broken.map_or(result, |e| Err(again(e))));
+                let _ = answer.send(result.and_then(|made| broken.map_or(Ok(made), |e| Err(again(e)))));
             };
             Done { failed, reply: Box::new(reply) }
         };
@@ -82,32 +83,56 @@ fn work(conn: &Connection, queue: &Receiver<Job>) {
     let db = Db::new(conn);
     let mut durability = Durability::Full;
     while let Ok(first) = queue.recv() {
-        let group: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
-        let full = group.iter().any(|job| job.durability == Durability::Full);
-        let needed = if full { Durability::Full } else { Durability::Process };
-        if let Err(e) = set_durability(&db, &mut durability, needed).and_then(|()| db.batch("BEGIN IMMEDIATE")) {
-            group.into_iter().for_each(|job| ((job.run)(Err(&e)).reply)(None));
-            continue;
+        let mut group: VecDeque<Job> = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
+        while !group.is_empty() {
+            transaction(conn, &db, &mut durability, &mut group);
         }
-        let done: Vec<Done> = group.into_iter().map(|job| run(&db, job)).collect();
-        let committed = conn.execute_batch("COMMIT").map_err(failure);
-        if committed.is_err() {
-            // Nothing is left to roll back if SQLite has done so already.
-            let _ = db.batch("ROLLBACK");
+    }
+}
+
+/// Makes the group's changes and commits them. If SQLite gives the transaction up on the way, the changes behind the one
+/// that broke it are left for the next one.
+fn transaction(conn: &Connection, db: &Db<'_>, durability: &mut Durability, group: &mut VecDeque<Job>) {
+    let full = group.iter().any(|job| job.durability == Durability::Full);
+    let needed = if full { Durability::Full } else { Durability::Process };
+    if let Err(e) = set_durability(db, durability, needed).and_then(|()| db.batch("BEGIN IMMEDIATE")) {
+        group.drain(..).for_each(|job| ((job.run)(Err(&e)).reply)(None));
+        return;
+    }
+    let mut done: Vec<Done> = Vec::with_capacity(group.len());
+    while let Some(job) = group.pop_front() {
+        done.push(run(db, job));
+        // Out of disk or memory, SQLite may roll back everything at once, and what follows would commit on its own.
+        if conn.is_autocommit() {
+            break;
         }
-        let broken = committed.err();
-        done.into_iter().for_each(|done| (done.reply)(broken.as_ref()));
+    }
+    let broken = if conn.is_autocommit() { Some(lost(&done)) } else { db.batch("COMMIT").err() };
+    if !conn.is_autocommit() {
+        let _ = db.batch("ROLLBACK");
+    }
+    done.into_iter().for_each(|done| (done.reply)(broken.as_ref()));
+}
+
+/// Why the transaction was given up: the fault of the change that was made last.
+fn lost(done: &[Done]) -> Error {
+    match done.last().and_then(|done| done.failed.as_ref()) {
+        Some(e) if matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Store) => again(e),
+        _ => Error::new(ErrorKind::Unavailable, "the database gave the transaction up; nothing was written"),
     }
 }
 
 /// Makes one change within the transaction; one that fails is taken back and leaves the others as they are.
 fn run(db: &Db<'_>, job: Job) -> Done {
-    let _ = db.execute("SAVEPOINT change", []);
-    let done = (job.run)(Ok(db));
-    if done.failed {
-        let _ = db.execute("ROLLBACK TO change", []);
+    if let Err(e) = db.execute("SAVEPOINT change", []) {
+        return (job.run)(Err(&e));
     }
-    let _ = db.execute("RELEASE change", []);
+    let done = (job.run)(Ok(db));
+    let undone = done.failed.is_none() || db.execute("ROLLBACK TO change", []).is_ok();
+    if !undone || db.execute("RELEASE change", []).is_err() {
+        // Half a change must not be committed with the others. There is nothing to roll back if SQLite has done so already.
+        let _ = db.batch("ROLLBACK");
+    }
     done
 }
 
