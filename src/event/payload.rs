@@ -51,7 +51,7 @@ pub struct Resource {
     #[serde(default, deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub scan_overview: BTreeMap<String, ScanReport>,
     /// The SBOM that was made, since Harbor 2.11.
-    #[serde(default, skip_serializing_if = "SbomOverview::is_absent")]
+    #[serde(default, deserialize_with = "SbomOverview::read", skip_serializing_if = "SbomOverview::is_absent")]
     pub sbom_overview: Option<SbomOverview>,
 }
 

@@ -195,7 +195,12 @@ impl SbomOverview {
         self
     }
 
-    /// Harbor omits the member when the object is empty.
+    /// Harbor omits the member when the object is empty, so an empty one is none.
+    pub(super) fn read<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Self>, D::Error> {
+        Ok(Option::deserialize(d)?.filter(|overview| *overview != Self::default()))
+    }
+
+    /// See [`SbomOverview::read`].
     #[allow(clippy::ref_option)] // serde's signature
     pub(super) fn is_absent(overview: &Option<Self>) -> bool {
         overview.as_ref().is_none_or(|o| *o == Self::default())
