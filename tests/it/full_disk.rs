@@ -9,8 +9,8 @@ use std::process::Command;
 use crate::bridge::{policies, push};
 use crate::running_bridge::{Bridge, Catcher, wait_for};
 
-/// The limit in blocks of 512 bytes: 1 MiB, of which the tables take a part.
-const BLOCKS: &str = "2000";
+/// The limit in blocks of 512 bytes: 4 MiB, of which the tables take a part.
+const BLOCKS: &str = "8000";
 
 #[test]
 fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {

@@ -1,4 +1,4 @@
-//! A host's store and policy source that fail for ten minutes: nothing is lost, given up or sent again and again.
+//! A host's store and policy source that fail for more than ten minutes: nothing is lost, given up or sent again and again.
 //!
 //! The time is the runtime's, which jumps on when nobody has anything to do.
 
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::support::events::{PROJECT, push};
 use crate::support::sending::{Running, end_state, loopback};
 
-const OUTAGE: Duration = Duration::from_secs(600);
+const OUTAGE: Duration = Duration::from_secs(630);
 
 /// What fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
