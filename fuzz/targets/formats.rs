@@ -2,8 +2,8 @@
 #![no_main]
 
 use harbor_webhook::event::{EventData, Payload};
-use harbor_webhook::format::{CloudEventsFormat, DefaultFormat, SlackFormat};
-use harbor_webhook::{Event, ProjectId};
+use harbor_webhook::format::{CloudEventsFormat, DefaultFormat, Format, RenderContext, SlackFormat};
+use harbor_webhook::{Event, PolicyId, ProjectId};
 use harbor_webhook_fuzz::render;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -14,9 +14,16 @@ fuzz_target!(|body: &[u8]| {
     let Ok(event) = Event::from_payload(ProjectId(2), payload) else { return };
     // The data is repeated in the operator, so that long and strange names are met.
     for event in [event.clone(), event.operator(operator.repeat(200)).request_id(operator)] {
-        let default: Value = serde_json::from_slice(&render(&DefaultFormat, &event)).expect("Default is JSON");
-        let cloud: Value = serde_json::from_slice(&render(&CloudEventsFormat, &event)).expect("CloudEvents is JSON");
-        assert_eq!(default["event_data"], cloud["data"]);
+        let data = serde_json::to_value(&event.data).expect("data is written");
+        for (format, member) in [(&DefaultFormat as &dyn Format, "event_data"), (&CloudEventsFormat, "data")] {
+            let first = render(format, &event);
+            let body: Value = serde_json::from_slice(&first).expect("the body is JSON");
+            assert_eq!(body[member], data);
+            let cx = RenderContext::new(&event, format, PolicyId(15));
+            let mut again = Vec::new();
+            format.render_again(&event, &cx, &first, &mut again).expect("a further policy has a body");
+            assert_eq!(again, first);
+        }
         slack(&event, &SlackFormat::default());
         slack(&event, &SlackFormat::with_spaces());
     }
@@ -29,11 +36,19 @@ fn slack(event: &Event, format: &SlackFormat) {
     assert!(texts.len() <= 50);
     assert!(texts.iter().all(|text| text.chars().count() <= 3000));
     assert!(!texts[3]["*operator:* ".len()..].contains(['<', '>', '\n']));
-    let fenced = |text: &&str| text.strip_prefix("```").and_then(|text| text.strip_suffix("```")).map(str::to_owned);
+    let shortened = texts[texts.len() - 1].ends_with(SHORTENED);
     let data: Option<String> = texts[5..].iter().map(fenced).collect();
     let data = data.expect("all data is fenced");
     assert!(!data.contains('`'));
-    if !data.ends_with("\n… shortened") {
+    if !shortened {
         assert_eq!(serde_json::from_str::<EventData>(&data).expect("the data is whole"), event.data);
     }
+}
+
+/// Stands behind the code block of data that was too long.
+const SHORTENED: &str = "\n… shortened";
+
+fn fenced(text: &&str) -> Option<String> {
+    let text = text.strip_suffix(SHORTENED).unwrap_or(text);
+    Some(text.strip_prefix("```")?.strip_suffix("```")?.to_owned())
 }

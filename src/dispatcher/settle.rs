@@ -33,7 +33,7 @@ async fn settle(inner: &Inner, batch: Vec<Settlement>, unwritten: &watch::Sender
     loop {
         match inner.deliveries.settle(batch.clone()).await {
             Ok(fenced) => {
-                unwritten.send_if_modified(|unwritten| std::mem::take(unwritten));
+                unwritten.send_if_modified(std::mem::take);
                 let stale = fenced.iter().filter(|fenced| **fenced == Fenced::Stale).count();
                 if stale > 0 {
                     tracing::info!(stale, "results came after their leases had run out and were not written");

@@ -100,3 +100,17 @@ pub(super) fn failure(error: rusqlite::Error) -> Error {
 pub(super) fn unreadable(what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_written_says_so() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (id INTEGER); PRAGMA query_only = ON").unwrap();
+        let error = Db::new(&conn).execute("INSERT INTO t VALUES (1)", []).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains("read-only"), "{error}");
+    }
+}

@@ -151,3 +151,62 @@ fn set_durability(db: &Db<'_>, now: &mut Durability, needed: Durability) -> Resu
 fn again(error: &Error) -> Error {
     Error::new(error.kind(), error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INSERT: &str = "INSERT INTO t VALUES (?1, zeroblob(3000))";
+
+    /// A writer whose database can grow by a few pages, as on a disk that is nearly full.
+    fn nearly_full() -> (Writer, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = Connection::open(folder.path().join("t.db")).unwrap();
+        conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER, bytes BLOB)").unwrap();
+        conn.execute_batch("PRAGMA max_page_count = 10").unwrap();
+        (Writer::start(conn).unwrap(), folder)
+    }
+
+    /// Starts changes that reach the writer together: it waits in the first until all have been sent.
+    async fn together(writer: &Writer, ids: std::ops::Range<i64>) -> Vec<Result<i64>> {
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let first = writer.write(Durability::Full, move |_| {
+            let _ = gone.recv();
+            Ok(0)
+        });
+        let mut running = tokio::task::JoinSet::new();
+        for id in ids {
+            let writer = writer.clone();
+            running.spawn(async move {
+                writer.write(Durability::Full, move |db| db.execute(INSERT, [id]).map(|_| id)).await
+            });
+        }
+        let all_sent = async {
+            tokio::task::yield_now().await;
+            drop(go);
+        };
+        // It shares the others' transaction, and their fate.
+        let _ = tokio::join!(first, all_sent);
+        running.join_all().await
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_everybody_is_told_the_truth() {
+        let (writer, _folder) = nearly_full();
+        let told = together(&writer, 0..40).await;
+        let mut kept: Vec<i64> = told.iter().filter_map(|told| told.as_ref().ok().copied()).collect();
+        kept.sort_unstable();
+        let failed: Vec<_> = told.iter().filter_map(|told| told.as_ref().err()).collect();
+        assert!(!failed.is_empty());
+        for error in failed {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("the disk is full"), "{error}");
+        }
+        let there = writer
+            .write(Durability::Full, |db| db.rows("SELECT id FROM t ORDER BY id", [], |row| row.get::<_, i64>(0)));
+        assert_eq!(there.await.unwrap(), kept);
+
+        writer.write(Durability::Full, |db| db.batch("PRAGMA max_page_count = 1000")).await.unwrap();
+        assert!(together(&writer, 40..60).await.iter().all(Result::is_ok));
+    }
+}
