@@ -11,5 +11,6 @@ fuzz_target!(|body: &[u8]| {
     let Ok(event) = read.into_event() else { return };
     let rendered = render(&CloudEventsFormat, &event);
     let again: CloudEvent = serde_json::from_slice(&rendered).expect("our own body is read");
-    assert_eq!(again.into_event().expect("our own body is accepted").id(event.id), event);
+    let again = again.into_event().expect("our own body is accepted").id(event.id);
+    assert_eq!(render(&CloudEventsFormat, &again), rendered);
 });

@@ -14,11 +14,11 @@ fuzz_target!(|body: &[u8]| {
     let Ok(event) = Event::from_payload(ProjectId(2), payload) else { return };
     // The data is repeated in the operator, so that long and strange names are met.
     for event in [event.clone(), event.operator(operator.repeat(200)).request_id(operator)] {
-        let data = serde_json::to_value(&event.data).expect("data is written");
+        let data = numbers(serde_json::to_value(&event.data).expect("data is written"));
         for (format, member) in [(&DefaultFormat as &dyn Format, "event_data"), (&CloudEventsFormat, "data")] {
             let first = render(format, &event);
-            let body: Value = serde_json::from_slice(&first).expect("the body is JSON");
-            assert_eq!(body[member], data);
+            let mut body: Value = serde_json::from_slice(&first).expect("the body is JSON");
+            assert_eq!(numbers(body[member].take()), data);
             let cx = RenderContext::new(&event, format, PolicyId(15));
             let mut again = Vec::new();
             format.render_again(&event, &cx, &first, &mut again).expect("a further policy has a body");
@@ -41,7 +41,9 @@ fn slack(event: &Event, format: &SlackFormat) {
     let data = data.expect("all data is fenced");
     assert!(!data.contains('`'));
     if !shortened {
-        assert_eq!(serde_json::from_str::<EventData>(&data).expect("the data is whole"), event.data);
+        let read: EventData = serde_json::from_str(&data).expect("the data is whole");
+        let values = |data| numbers(serde_json::to_value(data).expect("data is written"));
+        assert_eq!(values(&read), values(&event.data));
     }
 }
 
@@ -51,4 +53,14 @@ const SHORTENED: &str = "\n… shortened";
 fn fenced(text: &&str) -> Option<String> {
     let text = text.strip_suffix(SHORTENED).unwrap_or(text);
     Some(text.strip_prefix("```")?.strip_suffix("```")?.to_owned())
+}
+
+/// All numbers as fractions: Go writes 0.0 as 0, and both are the same.
+fn numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().into(),
+        Value::Array(list) => list.into_iter().map(numbers).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, numbers(value))).collect(),
+        other => other,
+    }
 }

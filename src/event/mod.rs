@@ -14,7 +14,8 @@ mod scan;
 mod stored;
 mod time;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 pub use cloud_event::CloudEvent;
@@ -31,6 +32,8 @@ use crate::id::ProjectId;
 
 /// The largest event that is accepted, as JSON.
 const MAX_EVENT: usize = 1024 * 1024;
+/// The deepest nesting of free values. `serde_json` reads 128 levels in all.
+const MAX_DEPTH: usize = 100;
 
 /// Something that happened in a project of the registry.
 ///
@@ -57,7 +60,7 @@ pub struct Event {
 
 impl Event {
     pub(crate) fn new(project_id: ProjectId, event_type: EventType, occur_at: DateTime<Utc>, data: EventData) -> Self {
-        let occur_at = occur_at.trunc_subsecs(0);
+        let occur_at = whole_seconds(occur_at);
         Self { id: Uuid::now_v7(), project_id, event_type, occur_at, operator: String::new(), request_id: None, data }
     }
 
@@ -110,7 +113,7 @@ impl Event {
     /// Sets when it happened; fractions of a second are cut.
     #[must_use]
     pub fn occurred_at(mut self, time: DateTime<Utc>) -> Self {
-        self.occur_at = time.trunc_subsecs(0);
+        self.occur_at = whole_seconds(time);
         self
     }
 
@@ -139,6 +142,7 @@ impl Event {
             EventType::Replication => self.needs(self.data.replication.is_some(), "event_data.replication"),
             EventType::TagRetention => self.needs(self.data.retention.is_some(), "event_data.retention"),
         }?;
+        self.check_depth()?;
         self.check_names()
     }
 
@@ -172,6 +176,16 @@ impl Event {
         }
     }
 
+    /// What is nested too deep could be written, but not read again.
+    fn check_depth(&self) -> Result<()> {
+        let rules = self.data.retention.iter().flat_map(|retention| &retention.retention_rule);
+        if rules.flat_map(|rule| rule.params.values()).all(|value| is_flat(value)) {
+            return Ok(());
+        }
+        let field = "event_data.retention.retention_rule.params";
+        Err(Error::invalid(field, format_args!("is nested deeper than {MAX_DEPTH} levels")))
+    }
+
     fn check_names(&self) -> Result<()> {
         if let Some(repository) = &self.data.repository {
             for name in [&repository.repo_full_name, &repository.name, &repository.namespace, &repository.repo_type] {
@@ -185,6 +199,25 @@ impl Event {
         }
         Ok(())
     }
+}
+
+/// A leap second counts as the second before it: what is written has no name for it.
+fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
+}
+
+/// Without recursion, as the depth is what is in question.
+fn is_flat(value: &Value) -> bool {
+    let mut open = vec![(value, 0)];
+    while let Some((value, depth)) = open.pop() {
+        match value {
+            Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => return false,
+            Value::Array(list) => open.extend(list.iter().map(|value| (value, depth + 1))),
+            Value::Object(map) => open.extend(map.values().map(|value| (value, depth + 1))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    true
 }
 
 fn one_line(field: &str, name: &str) -> Result<()> {

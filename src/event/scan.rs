@@ -111,7 +111,7 @@ impl Vulnerabilities {
     /// From the counts by severity.
     pub fn new<S: Into<String>>(fixable: i64, by_severity: impl IntoIterator<Item = (S, i64)>) -> Self {
         let summary: BTreeMap<_, _> = by_severity.into_iter().map(|(severity, n)| (severity.into(), n)).collect();
-        Self { total: summary.values().sum(), fixable, summary }
+        Self { total: summary.values().fold(0, |sum: i64, n| sum.saturating_add(*n)), fixable, summary }
     }
 }
 

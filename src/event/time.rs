@@ -33,9 +33,16 @@ impl Default for TimeText {
     }
 }
 
-/// As Go writes it: no fraction where there is none.
+/// As Go writes it: no fraction where there is none. RFC 3339 knows the years 0 to 9999; a time outside of them becomes the
+/// nearest second within.
 impl From<DateTime<Utc>> for TimeText {
     fn from(time: DateTime<Utc>) -> Self {
+        const FIRST: i64 = -62_167_219_200;
+        const LAST: i64 = 253_402_300_799;
+        if !(FIRST..=LAST).contains(&time.timestamp()) {
+            let nearest = if time.timestamp() < FIRST { "0000-01-01T00:00:00Z" } else { "9999-12-31T23:59:59Z" };
+            return Self(nearest.into());
+        }
         let text = time.to_rfc3339_opts(SecondsFormat::Nanos, true);
         let digits = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
         // A time on a full second loses `.000000000`; the dot stops the cut before the seconds' own zeros.

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module for each subject.
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail that way
 
+mod bad_input;
 mod bridge;
 mod clock;
 mod damage;
