@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
+use super::left::Left;
 use super::shared::{Inner, VIEW_AGE};
 use crate::error::Result;
 use crate::event::Event;
@@ -20,7 +21,7 @@ const PART: usize = 1000;
 /// The cycle that turns events into deliveries.
 pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_out: &Notify) -> Result<()> {
     let mut idle = Idle::new(inner, &inner.appended, stopped);
-    let mut left = Vec::new();
+    let mut left = Left::default();
     while !idle.is_stopped() {
         match round(inner, &mut left).await {
             Ok(0) => idle.wait().await,
@@ -35,28 +36,28 @@ pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_ou
     Ok(())
 }
 
-/// Fans out what is in the outbox. The events go to the store in their order but side by side, so that a store that
-/// commits in groups can. Events that the store could not take are `left` for the next round: they are leased, so nobody
-/// else has them for a while.
-async fn round(inner: &Inner, left: &mut Vec<ClaimedEvent>) -> Result<usize> {
-    if left.is_empty() {
-        *left = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
-    }
-    let claimed = std::mem::take(left);
+/// Fans out what is in the outbox, and what was left. The events go to the store in their order but side by side, so that a
+/// store that commits in groups can. Says how many of the outbox were claimed.
+async fn round(inner: &Inner, left: &mut Left) -> Result<usize> {
+    let mut claimed = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
     let count = claimed.len();
+    claimed.extend(left.take_due());
     let events: Vec<_> = claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event)))).collect();
+    let results = side_by_side(events).await;
     let mut failed = None;
-    for (event, done) in std::iter::zip(&claimed, side_by_side(events).await) {
+    for (n, (event, done)) in claimed.into_iter().zip(results).enumerate() {
         match done {
             Ok(Ok(())) => {}
+            Ok(Err(e)) if !e.is_retryable() => return Err(e),
             Ok(Err(e)) => {
-                left.push(event.clone());
-                failed = failed.or(Some(e));
+                left.keep(event);
+                failed = failed.or((n < count).then_some(e));
             }
             // A host's policy source panicked. The event's lease runs out and it is tried again.
             Err(Panicked) => tracing::error!("fanning an event out panicked"),
         }
     }
+    left.rest();
     failed.map_or(Ok(count), Err)
 }
 

@@ -11,6 +11,7 @@ mod attempt;
 mod caught;
 mod idle;
 mod intake;
+mod left;
 mod sending;
 mod settle;
 mod shared;

@@ -19,15 +19,19 @@ use harbor_webhook::{
 };
 use tokio::time::Instant;
 
-use crate::support::events::{PROJECT, push};
+use crate::support::events::{PROJECT, push, push_to};
 use crate::support::sending::{Running, end_state, loopback};
 
 const OUTAGE: Duration = Duration::from_secs(630);
+
+/// The project whose policies cannot be read in one of the outages.
+const BROKEN: ProjectId = ProjectId(7);
 
 /// What fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fault {
     FanOut,
+    OneProject,
     Resolve,
     ResolvePanics,
     Settle,
@@ -53,6 +57,9 @@ impl Failing {
 #[async_trait]
 impl PolicySource for Failing {
     async fn subscribers(&self, project: ProjectId, kind: EventType, age: Duration) -> Result<Vec<Arc<Policy>>> {
+        if project == BROKEN {
+            self.at(Fault::OneProject)?;
+        }
         self.store.subscribers(project, kind, age).await
     }
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
@@ -132,20 +139,28 @@ impl Transport for Counting {
     }
 }
 
-/// How often an event was sent in all, and how long after the end of the outage it was done with.
-async fn outage(fault: Fault) -> (usize, Duration) {
+/// A sender over a failing store, with a policy for each of two projects.
+async fn failing(fault: Fault) -> (Webhooks, Counting, Arc<AtomicBool>) {
     let (mended, sent) = (Arc::new(AtomicBool::new(false)), Counting::default());
     let store = Failing { store: MemoryStore::new(), fault, mended: Arc::clone(&mended) };
-    let settings = Settings::harbor();
-    let hooks = Webhooks::builder(store, loopback()).settings(settings).transport(sent.clone()).build().unwrap();
-    let target = Target::http("http://127.0.0.1:9/").unwrap();
-    hooks.policies().create(PROJECT, PolicyDraft::new("ci").on(EventType::PushArtifact).target(target)).await.unwrap();
+    let hooks = Webhooks::builder(store, loopback()).settings(Settings::harbor()).transport(sent.clone());
+    let hooks = hooks.build().unwrap();
+    for project in [PROJECT, BROKEN] {
+        let target = Target::http("http://127.0.0.1:9/").unwrap();
+        let draft = PolicyDraft::new("ci").on(EventType::PushArtifact).target(target);
+        hooks.policies().create(project, draft).await.unwrap();
+    }
+    (hooks, sent, mended)
+}
+
+/// How often an event was sent in all, and how long after the end of the outage it was done with.
+async fn outage(fault: Fault) -> (usize, Duration) {
+    let (hooks, sent, mended) = failing(fault).await;
     let running = Running::start(&hooks);
     hooks.notify(&push()).await.unwrap();
     tokio::time::sleep(OUTAGE).await;
     mended.store(true, Ordering::Relaxed);
     let begun = Instant::now();
-    // As long as a lease: what was sent meanwhile may have to wait for its end.
     let state = end_state(&hooks).await;
     assert_eq!(state, State::Delivered, "{fault:?}");
     let took = begun.elapsed();
@@ -174,4 +189,28 @@ async fn results_that_cannot_be_written_stop_the_sending_and_kill_nothing() {
     // Once before the outage was known, and once because nobody knows what came of that.
     let (sent, _) = outage(Fault::Settle).await;
     assert_eq!(sent, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trouble_of_one_project_is_not_that_of_the_others() {
+    let (hooks, sent, mended) = failing(Fault::OneProject).await;
+    let running = Running::start(&hooks);
+    // More than are kept to be tried again.
+    for _ in 0..100 {
+        hooks.notify(&push_to(BROKEN)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let begun = Instant::now();
+    for n in 1..=50 {
+        hooks.notify(&push()).await.unwrap();
+        while sent.0.load(Ordering::Relaxed) < n {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    mended.store(true, Ordering::Relaxed);
+    // Those that were not kept wait for their leases to run out.
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(sent.0.load(Ordering::Relaxed), 150);
+    running.stop().await;
 }
