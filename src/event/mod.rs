@@ -179,7 +179,7 @@ impl Event {
     /// What is nested too deep could be written, but not read again.
     fn check_depth(&self) -> Result<()> {
         let rules = self.data.retention.iter().flat_map(|retention| &retention.retention_rule);
-        if rules.flat_map(|rule| rule.params.values()).all(|value| is_flat(value)) {
+        if rules.flat_map(|rule| rule.params.values()).all(is_flat) {
             return Ok(());
         }
         let field = "event_data.retention.retention_rule.params";

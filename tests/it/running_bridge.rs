@@ -53,6 +53,11 @@ impl Bridge {
 
     /// POSTs a body; the answer's status and body.
     pub(crate) fn post(&self, path: &str, headers: &str, body: &str) -> (u16, String) {
+        split(&self.post_whole(path, headers, body))
+    }
+
+    /// POSTs a body; the whole answer.
+    pub(crate) fn post_whole(&self, path: &str, headers: &str, body: &str) -> String {
         let length = body.len();
         exchange(
             self.address,
@@ -63,7 +68,8 @@ impl Bridge {
     }
 
     pub(crate) fn healthz(&self) -> serde_json::Value {
-        let (status, body) = exchange(self.address, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = exchange(self.address, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (status, body) = split(&answer);
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).unwrap()
     }
@@ -217,14 +223,18 @@ fn take(stream: TcpStream, status: u16, to: &Sender<Arrived>) -> bool {
     heard
 }
 
-fn exchange(address: SocketAddr, request: &str) -> (u16, String) {
+fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // A server that refuses a body may close before it has read all of it.
     let _ = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8(answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// The status and the body of an answer.
+fn split(answer: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
