@@ -14,7 +14,7 @@ use harbor_webhook::{Clock, EventType, Settings, Webhooks};
 use crate::support::events::{PROJECT, push};
 use crate::support::receiver::Receiver;
 use crate::support::sending::{Running, end_state, loopback};
-use crate::support::stores::Fresh;
+use crate::support::stores::{Fresh, on_every_store};
 
 const PAUSE: Duration = Duration::from_millis(300);
 const HOUR: i64 = 3600;
@@ -102,23 +102,6 @@ async fn a_date_to_wait_for_is_read_on_the_hosts_clock<S: Fresh>() {
         }
         running.stop().await;
     }
-}
-
-macro_rules! on_every_store {
-    ($($test:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test::<harbor_webhook::store::MemoryStore>().await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test::<harbor_webhook::store::SqliteStore>().await;
-            })*
-        }
-    };
 }
 
 on_every_store!(retries_keep_their_pace, a_date_to_wait_for_is_read_on_the_hosts_clock);
