@@ -4,6 +4,7 @@
 mod bad_input;
 mod bridge;
 mod clock;
+mod crash;
 mod damage;
 mod delivery;
 mod distribution;
@@ -17,6 +18,7 @@ mod outbox;
 mod postgres;
 mod receivers;
 mod running_bridge;
+mod simulation;
 mod store_model;
 mod stores;
 mod support;

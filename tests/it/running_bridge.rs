@@ -74,16 +74,34 @@ impl Bridge {
         serde_json::from_str(&body).unwrap()
     }
 
+    /// POSTs a body, to a bridge that may be gone before it has answered.
+    pub(crate) fn try_post(&self, path: &str, body: &str) -> Option<(u16, String)> {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        try_exchange(self.address, &(head + body))
+    }
+
     /// kill -9.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, or another signal by name.
-    pub(crate) fn stop(mut self, signal: &str) -> ExitStatus {
+    /// kill -9, while others hold the bridge too.
+    pub(crate) fn kill_9(&self) {
+        self.signal("KILL");
+        // It is gone when nobody listens any more.
+        wait_for("the bridge to die", || TcpStream::connect(self.address).err());
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// SIGTERM, or another signal by name.
+    pub(crate) fn stop(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         wait_for("the bridge to end", || self.child.try_wait().unwrap())
     }
 }
@@ -235,8 +253,21 @@ fn exchange(address: SocketAddr, request: &str) -> String {
 
 /// The status and the body of an answer.
 fn split(answer: &str) -> (u16, String) {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    parse(answer).unwrap_or_else(|| panic!("no answer: {answer:?}"))
+}
+
+fn try_exchange(address: SocketAddr, request: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    parse(&answer)
+}
+
+fn parse(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// Asks again until there is an answer.
