@@ -19,7 +19,7 @@ const ROUND: usize = 64;
 const PART: usize = 1000;
 
 /// The cycle that turns events into deliveries.
-pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_out: &Notify) -> Result<()> {
+pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &Notify) -> Result<()> {
     let mut idle = Idle::new(inner, &inner.appended, stopped);
     let mut left = Left::default();
     while !idle.is_stopped() {
@@ -27,7 +27,7 @@ pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, fanned_ou
             Ok(0) => idle.wait().await,
             Ok(_) => {
                 idle.busy();
-                fanned_out.notify_one();
+                news.notify_one();
             }
             Err(e) if e.is_retryable() => idle.trouble(&e).await,
             Err(e) => return Err(e),

@@ -1,7 +1,7 @@
 //! The loop behind [`Webhooks::run`](crate::Webhooks::run): four cycles that share nothing but the store.
 //!
 //! * `intake` turns events of the outbox into deliveries,
-//! * `sending` claims deliveries and gives each to a worker, which makes one `attempt`,
+//! * `sending` claims deliveries, somewhat ahead, for the `workers`, which make one `attempt` after the other,
 //! * `settle` writes down what came of them, many at a time,
 //! * `sweep` removes old history.
 //!
@@ -16,6 +16,7 @@ mod sending;
 mod settle;
 mod shared;
 mod sweep;
+mod workers;
 
 use std::future::Future;
 use std::pin::pin;
@@ -52,18 +53,19 @@ pub(crate) async fn run(inner: Arc<Inner>, shutdown: impl Future) -> Result<()> 
 
 async fn cycles(inner: &Arc<Inner>, stopped: &watch::Receiver<bool>) -> Result<()> {
     let (results, settled) = mpsc::channel(inner.settings.max_in_flight.max(1) * 4);
-    let fanned_out = tokio::sync::Notify::new();
+    // Wakes `sending`: there are new deliveries, or room in lanes.
+    let news = tokio::sync::Notify::new();
     let (unwritten, is_unwritten) = watch::channel(false);
     let work = async {
         let ended = tokio::try_join!(
-            intake::run(inner, stopped.clone(), &fanned_out),
-            sending::run(inner, stopped.clone(), &fanned_out, &results, &is_unwritten),
+            intake::run(inner, stopped.clone(), &news),
+            sending::run(inner, stopped.clone(), &news, &results, &is_unwritten),
             sweep::run(inner, stopped.clone()),
         );
         drop(results); // tells `settle` that nothing more comes
         ended.map(|_| ())
     };
-    let mut settle = pin!(settle::run(inner, settled, &unwritten));
+    let mut settle = pin!(settle::run(inner, settled, &unwritten, &news));
     tokio::select! {
         // What came of the last attempts is still written.
         worked = work => worked.and(settle.await),

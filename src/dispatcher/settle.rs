@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::shared::Inner;
 use crate::error::Result;
@@ -13,15 +13,18 @@ const LONGEST_TROUBLE: Duration = Duration::from_secs(2);
 
 /// The cycle that writes down what came of attempts. It ends when nothing more can come.
 ///
-/// While it cannot write, it says so in `unwritten`: nothing more is claimed then.
+/// While it cannot write, it says so in `unwritten`: nothing more is claimed then. When it has written, it says so by `news`:
+/// lanes have room again.
 pub(super) async fn run(
     inner: &Inner,
     mut results: mpsc::Receiver<Settlement>,
     unwritten: &watch::Sender<bool>,
+    news: &Notify,
 ) -> Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
     while results.recv_many(&mut batch, BATCH).await > 0 {
         settle(inner, std::mem::take(&mut batch), unwritten).await?;
+        news.notify_one();
     }
     Ok(())
 }

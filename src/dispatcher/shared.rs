@@ -3,10 +3,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::caught::{Panicked, caught};
 use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Formats;
+use crate::id::TargetId;
 use crate::settings::Settings;
-use crate::store::{DeliveryStore, PolicySource, PolicyStore};
+use crate::store::{DeliveryStore, PolicySource, PolicyStore, Resolved};
 use crate::transport::{DestinationPolicy, Transport};
 
 /// How old the view of the policies may be that decides whether anybody wants an event.
@@ -25,4 +28,12 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     /// Wakes intake when this process appended an event.
     pub(crate) appended: Notify,
+}
+
+impl Inner {
+    /// Asks where deliveries of these targets go now. A host's policy source may panic.
+    pub(super) async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+        let panicked = || Error::new(ErrorKind::Unavailable, "the policy source panicked");
+        caught(self.source.resolve(targets)).await.unwrap_or_else(|Panicked| Err(panicked()))
+    }
 }

@@ -221,6 +221,10 @@ fn is_flat(value: &Value) -> bool {
 }
 
 fn one_line(field: &str, name: &str) -> Result<()> {
+    // Control characters are these bytes, or begin with 0xc2. Names seldom hold any of them, and bytes are looked at faster.
+    if !name.bytes().any(|b| b < 0x20 || b == 0x7f || b == 0xc2) {
+        return Ok(());
+    }
     match name.chars().find(|c| c.is_control()) {
         None => Ok(()),
         Some(c) => Err(Error::invalid(field, format_args!("contains the control character {c:?}; remove it"))),

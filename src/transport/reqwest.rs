@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Client, ClientBuilder, Method};
 
 use super::destination::Blocked;
 use super::{DestinationPolicy, Request, Response, Transport, TransportError};
@@ -74,13 +74,11 @@ impl Transport for ReqwestTransport {
         // A literal address never meets the resolver, so it is checked here.
         request.destination.check_address(request.address).map_err(|blocked| refused(&blocked))?;
         let client = self.client(&request)?;
-        let sent = client
-            .post(request.address.url().clone())
-            .headers(headers(&request)?)
-            .body(request.body.clone())
-            .timeout(request.timeout)
-            .send();
-        read(sent.await.map_err(failure)?, request.max_response).await
+        let mut post = reqwest::Request::new(Method::POST, request.address.url().clone());
+        *post.headers_mut() = headers(&request)?;
+        *post.timeout_mut() = Some(request.timeout);
+        *post.body_mut() = Some(request.body.into());
+        read(client.execute(post).await.map_err(failure)?, request.max_response).await
     }
 }
 
