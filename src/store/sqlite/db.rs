@@ -1,21 +1,25 @@
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, ErrorCode, Params, Row, Statement};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::TargetId;
 
 /// A connection with its prepared statements, for the time of a stack frame.
 ///
 /// The accepted range of rusqlite has no statement cache that all versions share, so this is ours.
 pub(super) struct Db<'c> {
     conn: &'c Connection,
-    statements: RefCell<HashMap<&'static str, Statement<'c>>>,
+    /// By where their text lies: a long text is not looked at for each use. One text at two places is prepared twice.
+    statements: RefCell<HashMap<(usize, usize), Statement<'c>>>,
+    /// Lanes whose place among those that can be claimed from is to be worked out.
+    displaced: RefCell<BTreeSet<i64>>,
 }
 
 impl<'c> Db<'c> {
     pub(super) fn new(conn: &'c Connection) -> Self {
-        Self { conn, statements: RefCell::default() }
+        Self { conn, statements: RefCell::default(), displaced: RefCell::default() }
     }
 
     /// Runs a statement that changes something, and says how many rows it changed.
@@ -31,6 +35,28 @@ impl<'c> Db<'c> {
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
         self.with(sql, |statement| statement.query_map(params, read)?.collect())
+    }
+
+    /// All rows of a statement that was put together, and so is not worth keeping.
+    pub(super) fn rows_of<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.conn.prepare(sql).map_err(failure)?;
+        statement.query_map(params, read).and_then(Iterator::collect).map_err(failure)
+    }
+
+    /// The lane's place is to be worked out before the next claim, or the commit: once, however many deliveries of a group
+    /// change it.
+    pub(super) fn displace(&self, lane: TargetId) {
+        self.displaced.borrow_mut().insert(lane.0);
+    }
+
+    /// Takes the lanes whose places are to be worked out.
+    pub(super) fn take_displaced(&self) -> BTreeSet<i64> {
+        self.displaced.take()
     }
 
     /// The first row, if there is one.
@@ -59,7 +85,7 @@ impl<'c> Db<'c> {
 
     fn with<T>(&self, sql: &'static str, run: impl FnOnce(&mut Statement<'c>) -> rusqlite::Result<T>) -> Result<T> {
         let mut statements = self.statements.borrow_mut();
-        let statement = match statements.entry(sql) {
+        let statement = match statements.entry((sql.as_ptr().addr(), sql.len())) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => new.insert(self.conn.prepare(sql).map_err(failure)?),
         };

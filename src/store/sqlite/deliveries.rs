@@ -28,6 +28,7 @@ const EXPIRED: i64 = 256;
 
 pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -> Result<Vec<Claimed>> {
     lose_expired(db, now.store, now)?;
+    place(db)?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
     let lanes = db.rows(
         "SELECT target_id, max_in_flight - in_flight FROM harbor_webhook_lanes
@@ -83,53 +84,59 @@ fn claim_lane(
     }
     let sql = "UPDATE harbor_webhook_lanes SET in_flight = in_flight + ?2, served = ?3 WHERE target_id = ?1";
     db.execute(sql, params![target.0, i64::try_from(due.len()).unwrap_or_default(), now.store])?;
-    place(db, target)?;
+    db.displace(target);
     claimed.extend(due);
     Ok(())
 }
 
 pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Fenced> {
+    let (state, reason, detail, pause) = match &result.next {
+        Next::Delivered => (DELIVERED, None, None, Duration::ZERO),
+        Next::Dead(reason, detail) => (DEAD, Some(reason.as_str()), detail.as_deref(), Duration::ZERO),
+        Next::Cancelled(reason) => (CANCELLED, Some(reason.as_str()), None, Duration::ZERO),
+        Next::Retry(pause) | Next::Release(pause) => (DUE, None, None, *pause),
+    };
     let id = result.lease.key;
-    let target = db.row(
-        "SELECT target_id FROM harbor_webhook_deliveries WHERE id = ?1 AND state = 1 AND token = ?2 AND lease_until > ?3",
-        params![id, result.lease.token, now.store],
-        |row| row.get(0).map(TargetId),
+    let settled = db.row(
+        "UPDATE harbor_webhook_deliveries SET state = ?4, reason = ?5, detail = ?6, due = iif(?4 = 0, ?7, due),
+           attempts = attempts + ?8, updated_at = ?9
+         WHERE id = ?1 AND state = 1 AND token = ?2 AND lease_until > ?3 RETURNING target_id, attempts",
+        params![
+            id,
+            result.lease.token,
+            now.store,
+            state,
+            reason,
+            detail,
+            now.store.saturating_add(millis(pause)),
+            result.attempt.is_some(),
+            now.wall,
+        ],
+        |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?)),
     )?;
-    let Some(target) = target else { return Ok(Fenced::Stale) };
+    let Some((target, number)) = settled else { return Ok(Fenced::Stale) };
     if let Some(attempt) = &result.attempt {
-        record(db, id, attempt)?;
+        record(db, id, number, attempt)?;
     }
     if let Some((time, why)) = result.close_lane {
         close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
-    match &result.next {
-        Next::Delivered => end(db, id, target, DELIVERED, None, None, now)?,
-        Next::Dead(reason, detail) => end(db, id, target, DEAD, Some(reason.as_str()), detail.as_deref(), now)?,
-        Next::Cancelled(reason) => end(db, id, target, CANCELLED, Some(reason.as_str()), None, now)?,
-        Next::Retry(after) | Next::Release(after) => {
-            db.execute(
-                "UPDATE harbor_webhook_deliveries SET state = 0, due = ?2, updated_at = ?3 WHERE id = ?1",
-                params![id, now.store.saturating_add(millis(*after)), now.wall],
-            )?;
-        }
-    }
-    lane_flies(db, target, -1)?;
-    place(db, target)?;
+    lane(db, target, -i64::from(state != DUE), -1)?;
     Ok(Fenced::Done)
 }
 
-fn record(db: &Db<'_>, id: i64, attempt: &Attempt) -> Result<()> {
+fn record(db: &Db<'_>, id: i64, number: i64, attempt: &Attempt) -> Result<()> {
     let (status, failure, text, truncated) = match &attempt.outcome {
         Outcome::Answered { status, body, truncated } => (Some(*status), None, body, *truncated),
         Outcome::Failed { kind, message } => (None, Some(kind.as_str()), message, false),
     };
-    db.execute("UPDATE harbor_webhook_deliveries SET attempts = attempts + 1 WHERE id = ?1", [id])?;
     db.execute(
         "INSERT INTO harbor_webhook_attempts
          (delivery_id, number, started_at, duration_us, status, failure, text, truncated, remote_addr)
-         SELECT ?1, attempts, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM harbor_webhook_deliveries WHERE id = ?1",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             id,
+            number,
             attempt.started_at.timestamp_millis(),
             i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX),
             status,
@@ -150,11 +157,10 @@ fn close_lane(db: &Db<'_>, target: TargetId, until: i64, why: Hold) -> Result<()
     .map(|_| ())
 }
 
-/// A waiting delivery ends. The caller sees to the lane's flight and place.
+/// A waiting delivery ends. The caller sees to the lane.
 pub(super) fn end(
     db: &Db<'_>,
     id: i64,
-    target: TargetId,
     state: i64,
     reason: Option<&str>,
     detail: Option<&str>,
@@ -163,8 +169,8 @@ pub(super) fn end(
     db.execute(
         "UPDATE harbor_webhook_deliveries SET state = ?2, reason = ?3, detail = ?4, updated_at = ?5 WHERE id = ?1",
         params![id, state, reason, detail, now.wall],
-    )?;
-    lane_waits(db, target, -1)
+    )
+    .map(|_| ())
 }
 
 /// Leases that ran out, or that the process before this one held.
@@ -185,34 +191,38 @@ fn lose_expired(db: &Db<'_>, until: i64, now: Now) -> Result<usize> {
             "UPDATE harbor_webhook_deliveries SET state = 0, due = ?2, losses = ?3 WHERE id = ?1",
             params![id, now.store, losses],
         )?;
-        if *losses >= MAX_LOSSES {
+        let poison = *losses >= MAX_LOSSES;
+        if poison {
             let detail = format!("its lease was lost {losses} times: the attempt seems to bring the sender down");
-            end(db, *id, *target, DEAD, Some(DeadReason::Poison.as_str()), Some(&detail), now)?;
+            end(db, *id, DEAD, Some(DeadReason::Poison.as_str()), Some(&detail), now)?;
         }
-        lane_flies(db, *target, -1)?;
-        place(db, *target)?;
+        lane(db, *target, -i64::from(poison), -1)?;
     }
     Ok(lost.len())
 }
 
-pub(super) fn lane_waits(db: &Db<'_>, target: TargetId, by: i64) -> Result<()> {
-    let sql = "UPDATE harbor_webhook_lanes SET waiting = waiting + ?2 WHERE target_id = ?1";
-    db.execute(sql, [target.0, by]).map(|_| ())
+/// The lane has so many more deliveries that wait, and so many more in flight.
+pub(super) fn lane(db: &Db<'_>, target: TargetId, waits: i64, flies: i64) -> Result<()> {
+    db.displace(target);
+    if (waits, flies) == (0, 0) {
+        return Ok(());
+    }
+    let sql = "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3)
+               WHERE target_id = ?1";
+    db.execute(sql, [target.0, waits, flies]).map(|_| ())
 }
 
-pub(super) fn lane_flies(db: &Db<'_>, target: TargetId, by: i64) -> Result<()> {
-    let sql = "UPDATE harbor_webhook_lanes SET in_flight = max(0, in_flight + ?2) WHERE target_id = ?1";
-    db.execute(sql, [target.0, by]).map(|_| ())
-}
-
-/// Works out when the lane can be claimed from. A lane that was just served comes behind those that wait for longer.
-pub(super) fn place(db: &Db<'_>, target: TargetId) -> Result<()> {
-    db.execute(
-        "UPDATE harbor_webhook_lanes SET next_at = CASE WHEN in_flight < max_in_flight THEN
-           (SELECT max(due, harbor_webhook_lanes.gate_until, harbor_webhook_lanes.served)
-            FROM harbor_webhook_deliveries WHERE target_id = ?1 AND state = 0 ORDER BY due, id LIMIT 1) END
-         WHERE target_id = ?1",
-        [target.0],
-    )
-    .map(|_| ())
+/// Works out when the lanes that changed can be claimed from. A lane that was just served comes behind those that wait for
+/// longer.
+pub(super) fn place(db: &Db<'_>) -> Result<()> {
+    for target in db.take_displaced() {
+        db.execute(
+            "UPDATE harbor_webhook_lanes SET next_at = CASE WHEN in_flight < max_in_flight THEN
+               (SELECT max(due, harbor_webhook_lanes.gate_until, harbor_webhook_lanes.served)
+                FROM harbor_webhook_deliveries WHERE target_id = ?1 AND state = 0 ORDER BY due, id LIMIT 1) END
+             WHERE target_id = ?1",
+            [target],
+        )?;
+    }
+    Ok(())
 }

@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::db::{Db, unreadable};
@@ -17,30 +18,43 @@ use crate::store::{
 };
 
 pub(super) fn list(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<Vec<Delivery>> {
-    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
-    db.rows(
+    let (end, values) = selection(which, page);
+    let sql = format!(
         "SELECT id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
-                created_at, updated_at, due, detail
-         FROM harbor_webhook_deliveries
-         WHERE id < ?1 AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR event_id = ?3) AND (?4 IS NULL OR project_id = ?4)
-           AND (?5 IS NULL OR policy_id = ?5) AND (?6 IS NULL OR target_id = ?6) AND (?7 IS NULL OR event_type = ?7)
-           AND (?8 IS NULL OR state = ?8) AND (?9 IS NULL OR created_at >= ?9) AND (?10 IS NULL OR created_at < ?10)
-         ORDER BY id DESC LIMIT ?11",
-        params![
-            page.after.unwrap_or(i64::MAX),
-            which.id.map(|id| id.0),
-            which.event_id.map(|id| *id.as_bytes()),
-            which.project_id.map(|id| id.0),
-            which.policy_id.map(|id| id.0),
-            which.target_id.map(|id| id.0),
-            which.event_type.map(crate::EventType::as_str),
-            which.state.map(column),
-            which.since.map(|time| time.timestamp_millis()),
-            which.until.map(|time| time.timestamp_millis()),
-            limit,
-        ],
-        |row| read_delivery(row, now),
-    )
+           created_at, updated_at, due, detail
+         FROM harbor_webhook_deliveries {end}"
+    );
+    db.rows_of(&sql, params_from_iter(values), |row| read_delivery(row, now))
+}
+
+/// What a filter selects: only what it names stands in the statement, so that the planner sees which index fits.
+fn selection(which: &Filter, page: Page) -> (String, Vec<Value>) {
+    let number = |number: Option<i64>| number.map(Value::Integer);
+    let conditions = [
+        ("id =", number(which.id.map(|id| id.0))),
+        ("event_id =", which.event_id.map(|id| Value::Blob(id.as_bytes().to_vec()))),
+        ("project_id =", number(which.project_id.map(|id| id.0))),
+        ("policy_id =", number(which.policy_id.map(|id| id.0))),
+        ("target_id =", number(which.target_id.map(|id| id.0))),
+        ("event_type =", which.event_type.map(|kind| Value::Text(kind.as_str().to_owned()))),
+        ("created_at >=", number(which.since.map(|time| time.timestamp_millis()))),
+        ("created_at <", number(which.until.map(|time| time.timestamp_millis()))),
+        ("id <", number(page.after)),
+    ];
+    let (mut end, mut values) = ("WHERE true".to_owned(), Vec::new());
+    for (condition, value) in conditions {
+        if let Some(value) = value {
+            end.push_str(&format!(" AND {condition} ?"));
+            values.push(value);
+        }
+    }
+    if let Some(state) = which.state {
+        // Not as a parameter: the indexes are made for states.
+        end.push_str(&format!(" AND state = {}", column(state)));
+    }
+    end.push_str(" ORDER BY id DESC LIMIT ?");
+    values.push(Value::Integer(i64::try_from(page.limit).unwrap_or(i64::MAX)));
+    (end, values)
 }
 
 pub(super) fn detail(db: &Db<'_>, id: DeliveryId, now: Now) -> Result<Option<Detail>> {
@@ -159,55 +173,51 @@ fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
     for target in &closed {
         let sql = "UPDATE harbor_webhook_lanes SET gate_until = 0, gate_why = NULL WHERE target_id = ?1";
         db.execute(sql, [target.0])?;
-        deliveries::place(db, *target)?;
+        db.displace(*target);
     }
     Ok(Changed::new(closed.len() as u64, None))
 }
 
 /// Says whether the change applied.
 fn change_one(db: &Db<'_>, delivery: &Delivery, to: Change, now: Now) -> Result<bool> {
-    let (id, target, state) = (delivery.id.0, delivery.target_id, delivery.state);
-    let waits = !state.is_final();
-    let leased = -i64::from(state == State::Leased);
-    match to {
+    let (id, state) = (delivery.id.0, delivery.state);
+    let waits = i64::from(!state.is_final());
+    let flies = i64::from(state == State::Leased);
+    let (waits, flies) = match to {
         Change::Redeliver if state.is_final() || state == State::Parked => {
-            if !redeliver(db, delivery, now)? {
+            if !redeliver(db, id, now)? {
                 return Ok(false);
             }
+            (1 - waits, 0)
         }
-        Change::Cancel(reason) if waits => {
-            deliveries::end(db, id, target, CANCELLED, Some(reason.as_str()), None, now)?;
-            deliveries::lane_flies(db, target, leased)?;
+        Change::Cancel(reason) if !state.is_final() => {
+            deliveries::end(db, id, CANCELLED, Some(reason.as_str()), None, now)?;
+            (-1, -flies)
         }
         Change::Park if matches!(state, State::Due | State::Leased) => {
             db.execute("UPDATE harbor_webhook_deliveries SET state = 2 WHERE id = ?1", [id])?;
-            deliveries::lane_flies(db, target, leased)?;
+            (0, -flies)
         }
         Change::Unpark if state == State::Parked => {
             db.execute("UPDATE harbor_webhook_deliveries SET state = 0, due = ?2 WHERE id = ?1", [id, now.store])?;
+            (0, 0)
         }
         Change::Forget => {
             remove(db, id)?;
-            if waits {
-                deliveries::lane_waits(db, target, -1)?;
-                deliveries::lane_flies(db, target, leased)?;
-            }
+            (-waits, -flies)
         }
         _ => return Ok(false),
-    }
-    deliveries::place(db, target)?;
+    };
+    deliveries::lane(db, delivery.target_id, waits, flies)?;
     Ok(true)
 }
 
-fn redeliver(db: &Db<'_>, delivery: &Delivery, now: Now) -> Result<bool> {
+fn redeliver(db: &Db<'_>, id: i64, now: Now) -> Result<bool> {
     let changed = db.execute(
         "UPDATE harbor_webhook_deliveries SET state = 0, reason = NULL, detail = NULL, spent = attempts, losses = 0,
            since = ?2, due = ?2, updated_at = ?3 WHERE id = ?1 AND body_id IN (SELECT id FROM harbor_webhook_bodies)",
-        params![delivery.id.0, now.store, now.wall],
+        params![id, now.store, now.wall],
     )?;
-    if changed == 1 && delivery.state.is_final() {
-        deliveries::lane_waits(db, delivery.target_id, 1)?;
-    }
     Ok(changed == 1)
 }
 
@@ -237,8 +247,10 @@ pub(super) fn sweep(db: &Db<'_>, keep: &Retention, max: usize, now: Now) -> Resu
         [old, max],
         |row| row.get::<_, i64>(0),
     )?;
-    gone.extend(beyond(db, DEAD, keep.dead_per_policy, max)?);
-    gone.extend(beyond(db, DELIVERED, keep.finished_per_policy, max)?);
+    gone.extend(beyond(db, "state = 4", keep.dead_per_policy, max)?);
+    gone.extend(beyond(db, "state IN (3, 5)", keep.finished_per_policy, max)?);
+    gone.sort_unstable();
+    gone.dedup();
     gone.iter().try_for_each(|id| remove(db, *id))?;
     let forgotten = db.execute(
         "DELETE FROM harbor_webhook_outbox WHERE seq IN
@@ -263,24 +275,31 @@ fn expire(db: &Db<'_>, before: i64, max: i64, now: Now) -> Result<usize> {
         |row| Ok((row.get(0)?, TargetId(row.get(1)?))),
     )?;
     for (id, target) in &expired {
-        deliveries::end(db, *id, *target, DEAD, Some(DeadReason::Expired.as_str()), None, now)?;
-        deliveries::place(db, *target)?;
+        deliveries::end(db, *id, DEAD, Some(DeadReason::Expired.as_str()), None, now)?;
+        deliveries::lane(db, *target, -1, 0)?;
     }
     Ok(expired.len())
 }
 
-/// The finished deliveries of each policy beyond the newest `keep`; cancelled ones count with the delivered.
-fn beyond(db: &Db<'_>, state: i64, keep: usize, max: i64) -> Result<Vec<i64>> {
+/// The deliveries of each policy in these states beyond the newest `keep`. Goes from policy to policy by the index, so that
+/// it costs little for what is kept.
+fn beyond(db: &Db<'_>, states: &str, keep: usize, max: i64) -> Result<Vec<i64>> {
     let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-    let mut gone = Vec::new();
-    for policy in db.rows("SELECT DISTINCT policy_id FROM harbor_webhook_deliveries", [], |row| row.get::<_, i64>(0))? {
-        let other = if state == DELIVERED { CANCELLED } else { state };
-        gone.extend(db.rows(
-            "SELECT id FROM harbor_webhook_deliveries WHERE policy_id = ?1 AND state IN (?2, ?3)
-             ORDER BY id DESC LIMIT ?4 OFFSET ?5",
-            [policy, state, other, max, keep],
-            |row| row.get::<_, i64>(0),
-        )?);
+    let next = format!(
+        "SELECT policy_id FROM harbor_webhook_deliveries WHERE {states} AND policy_id > ?1 ORDER BY policy_id LIMIT 1"
+    );
+    let old = format!(
+        "SELECT id FROM harbor_webhook_deliveries WHERE {states} AND policy_id = ?1
+         ORDER BY id DESC LIMIT ?2 OFFSET ?3"
+    );
+    let (mut gone, mut policy) = (Vec::new(), i64::MIN);
+    while let Some(found) = db.rows_of(&next, [policy], |row| row.get(0))?.pop() {
+        policy = found;
+        let left = max - i64::try_from(gone.len()).unwrap_or(max);
+        if left <= 0 {
+            break;
+        }
+        gone.extend(db.rows_of(&old, [policy, left, keep], |row| row.get::<_, i64>(0))?);
     }
     Ok(gone)
 }

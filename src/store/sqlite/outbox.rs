@@ -134,17 +134,17 @@ fn origin(event_id: &[u8], json: &[u8]) -> Result<Origin> {
 
 fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> {
     let target = new.target_id;
-    db.execute(
+    let full = db.row(
         "INSERT INTO harbor_webhook_lanes (target_id, policy_id, project_id, max_waiting, max_in_flight)
          VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight",
+         ON CONFLICT DO UPDATE SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight
+         RETURNING waiting >= max_waiting",
         params![target.0, new.policy_id.0, origin.project_id.0, new.lane.max_waiting, new.lane.max_in_flight],
+        |row| row.get(0),
     )?;
-    let full =
-        db.number("SELECT waiting >= max_waiting FROM harbor_webhook_lanes WHERE target_id = ?1", [target.0])? != 0;
     let (state, reason, detail) = match &new.body {
         Err(why) => (deliveries::DEAD, Some(DeadReason::Format), Some(why)),
-        Ok(_) if full => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
+        Ok(_) if full == Some(true) => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
         Ok(_) => (deliveries::DUE, None, None),
     };
     let inserted = db.execute(
@@ -166,9 +166,5 @@ fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> 
             now.wall,
         ],
     )?;
-    if inserted == 1 && state == deliveries::DUE {
-        deliveries::lane_waits(db, target, 1)?;
-        deliveries::place(db, target)?;
-    }
-    Ok(())
+    deliveries::lane(db, target, i64::from(inserted == 1 && state == deliveries::DUE), 0)
 }

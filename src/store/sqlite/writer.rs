@@ -46,11 +46,12 @@ struct Done {
 }
 
 impl Writer {
-    pub(super) fn start(conn: Connection) -> Result<Self> {
+    /// `last` comes behind a group's changes, before their commit.
+    pub(super) fn start(conn: Connection, last: fn(&Db<'_>) -> Result<()>) -> Result<Self> {
         let (jobs, queue) = channel();
         let thread = thread::Builder::new().name("harbor-webhook-sqlite".to_owned());
         thread
-            .spawn(move || work(&conn, &queue))
+            .spawn(move || work(&conn, &queue, last))
             .map_err(|e| Error::new(ErrorKind::Unavailable, "the writer thread cannot be started").with_source(e))?;
         Ok(Self { jobs })
     }
@@ -79,20 +80,26 @@ impl Writer {
     }
 }
 
-fn work(conn: &Connection, queue: &Receiver<Job>) {
+fn work(conn: &Connection, queue: &Receiver<Job>, last: fn(&Db<'_>) -> Result<()>) {
     let db = Db::new(conn);
     let mut durability = Durability::Full;
     while let Ok(first) = queue.recv() {
         let mut group: VecDeque<Job> = std::iter::once(first).chain(queue.try_iter().take(GROUP - 1)).collect();
         while !group.is_empty() {
-            transaction(conn, &db, &mut durability, &mut group);
+            transaction(conn, &db, &mut durability, &mut group, last);
         }
     }
 }
 
 /// Makes the group's changes and commits them. If SQLite gives the transaction up on the way, the changes behind the one
 /// that broke it are left for the next one.
-fn transaction(conn: &Connection, db: &Db<'_>, durability: &mut Durability, group: &mut VecDeque<Job>) {
+fn transaction(
+    conn: &Connection,
+    db: &Db<'_>,
+    durability: &mut Durability,
+    group: &mut VecDeque<Job>,
+    last: fn(&Db<'_>) -> Result<()>,
+) {
     let full = group.iter().any(|job| job.durability == Durability::Full);
     let needed = if full { Durability::Full } else { Durability::Process };
     if let Err(e) = set_durability(db, durability, needed).and_then(|()| db.batch("BEGIN IMMEDIATE")) {
@@ -107,7 +114,8 @@ fn transaction(conn: &Connection, db: &Db<'_>, durability: &mut Durability, grou
             break;
         }
     }
-    let broken = if conn.is_autocommit() { Some(lost(&done)) } else { db.batch("COMMIT").err() };
+    let commit = || last(db).and_then(|()| db.batch("COMMIT"));
+    let broken = if conn.is_autocommit() { Some(lost(&done)) } else { commit().err() };
     if !conn.is_autocommit() {
         let _ = db.batch("ROLLBACK");
     }
@@ -164,7 +172,7 @@ mod tests {
         let conn = Connection::open(folder.path().join("t.db")).unwrap();
         conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER, bytes BLOB)").unwrap();
         conn.execute_batch("PRAGMA max_page_count = 10").unwrap();
-        (Writer::start(conn).unwrap(), folder)
+        (Writer::start(conn, |_| Ok(())).unwrap(), folder)
     }
 
     /// Starts changes that reach the writer together: it waits in the first until all have been sent.

@@ -74,7 +74,11 @@ CREATE TABLE harbor_webhook_deliveries (
 CREATE INDEX harbor_webhook_deliveries_due ON harbor_webhook_deliveries (target_id, due, id) WHERE state = 0;
 CREATE INDEX harbor_webhook_deliveries_leased ON harbor_webhook_deliveries (lease_until) WHERE state = 1;
 CREATE INDEX harbor_webhook_deliveries_waiting ON harbor_webhook_deliveries (since) WHERE state IN (0, 1);
-CREATE INDEX harbor_webhook_deliveries_history ON harbor_webhook_deliveries (policy_id, state, id);
+CREATE INDEX harbor_webhook_deliveries_parked ON harbor_webhook_deliveries (id) WHERE state = 2;
+CREATE INDEX harbor_webhook_deliveries_policy ON harbor_webhook_deliveries (policy_id, id);
+CREATE INDEX harbor_webhook_deliveries_finished ON harbor_webhook_deliveries (policy_id, id) WHERE state IN (3, 5);
+CREATE INDEX harbor_webhook_deliveries_dead ON harbor_webhook_deliveries (policy_id, id) WHERE state = 4;
+CREATE INDEX harbor_webhook_deliveries_dead_since ON harbor_webhook_deliveries (updated_at) WHERE state = 4;
 CREATE INDEX harbor_webhook_deliveries_body ON harbor_webhook_deliveries (body_id);
 
 CREATE TABLE harbor_webhook_attempts (
