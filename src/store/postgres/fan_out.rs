@@ -5,35 +5,10 @@ use uuid::Uuid;
 
 use super::db::{Db, failure, storable};
 use super::lanes::{self, Moves};
-use super::outbox;
+use super::outbox::{self, Head, Origin};
 use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventType;
-use crate::id::ProjectId;
 use crate::store::{FanOut, Fenced, Lease, NewDelivery};
-
-/// What the deliveries need to know of their event.
-#[derive(Debug)]
-pub(super) struct Origin {
-    event_id: Uuid,
-    /// `None` if the row cannot be read: then there are no deliveries.
-    head: Option<Head>,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Head {
-    project_id: ProjectId,
-    #[serde(rename = "type")]
-    event_type: EventType,
-}
-
-impl Origin {
-    pub(super) fn read(row: &Row) -> Result<Self> {
-        let json: Option<&str> = row.try_get(2).map_err(failure)?;
-        let head = json.and_then(|json| serde_json::from_str(json).ok());
-        Ok(Self { event_id: row.try_get(1).map_err(failure)?, head })
-    }
-}
 
 /// A part of one event's deliveries, with the right to write it.
 pub(super) type Part = (Lease, FanOut);

@@ -5,10 +5,10 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::db::{Db, failure, storable};
-use super::fan_out;
 use super::{millis, token};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Event;
+use crate::event::{Event, EventType};
+use crate::id::ProjectId;
 use crate::store::{Appended, ClaimedEvent, Lease, OutboxRow};
 
 /// Events that may wait in the outbox.
@@ -86,8 +86,31 @@ fn read(row: &Row, token: i64) -> Result<ClaimedEvent> {
     Ok(ClaimedEvent::new(Lease::new(seq, token), event))
 }
 
+/// What the deliveries need to know of their event.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) event_id: Uuid,
+    /// `None` if the row cannot be read: then there are no deliveries.
+    pub(super) head: Option<Head>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Head {
+    pub(super) project_id: ProjectId,
+    #[serde(rename = "type")]
+    pub(super) event_type: EventType,
+}
+
+impl Origin {
+    fn read(row: &Row) -> Result<Self> {
+        let json: Option<&str> = row.try_get(2).map_err(failure)?;
+        let head = json.and_then(|json| serde_json::from_str(json).ok());
+        Ok(Self { event_id: row.try_get(1).map_err(failure)?, head })
+    }
+}
+
 /// The leases that are still good, with what their events' deliveries need to know, held until the transaction ends.
-pub(super) async fn held(db: &Db<'_>, leases: &[Lease]) -> Result<HashMap<i64, fan_out::Origin>> {
+pub(super) async fn held(db: &Db<'_>, leases: &[Lease]) -> Result<HashMap<i64, Origin>> {
     let (keys, tokens): (Vec<i64>, Vec<i64>) = leases.iter().map(|lease| (lease.key, lease.token)).unzip();
     let rows = db
         .rows(
@@ -97,7 +120,7 @@ pub(super) async fn held(db: &Db<'_>, leases: &[Lease]) -> Result<HashMap<i64, f
             &[&keys, &tokens],
         )
         .await?;
-    rows.iter().map(|row| Ok((row.try_get(0).map_err(failure)?, fan_out::Origin::read(row)?))).collect()
+    rows.iter().map(|row| Ok((row.try_get(0).map_err(failure)?, Origin::read(row)?))).collect()
 }
 
 /// Takes events that are fanned out from the outbox, and sets aside those that cannot be read.

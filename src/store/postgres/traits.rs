@@ -1,0 +1,187 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{LIMIT, PostgresStore, RESOLVE_AGE, bounded};
+use super::{change, claim, fan_out, history, outbox, policies, settle, sweep};
+use crate::delivery::Delivery;
+use crate::error::Result;
+use crate::event::{Event, EventType};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::policy::{Policy, PolicyDraft};
+use crate::store::{
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+};
+
+#[async_trait]
+impl PolicySource for PostgresStore {
+    async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
+        self.ask_view(|view| view.subscribers(project, kind, max_age)).await
+    }
+
+    async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+        self.ask_view(|view| view.resolve(targets, RESOLVE_AGE)).await
+    }
+}
+
+#[async_trait]
+impl PolicyStore for PostgresStore {
+    async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
+        let create = async {
+            let db = self.db().await?;
+            db.begin().await?;
+            let policy = policies::create(&db, project, draft).await?;
+            self.commit(&db).await?;
+            Ok(policy)
+        };
+        self.change_policies(create).await
+    }
+
+    async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
+        let replace = async {
+            let db = self.db().await?;
+            db.begin().await?;
+            let policy = policies::replace(&db, id, draft).await?;
+            self.commit(&db).await?;
+            Ok(policy)
+        };
+        self.change_policies(replace).await
+    }
+
+    async fn delete(&self, which: PolicyFilter) -> Result<u64> {
+        let delete = async {
+            let db = self.db().await?;
+            db.begin().await?;
+            let gone = policies::delete(&db, which).await?;
+            for policy in &gone {
+                change::cancel_policy(&db, *policy).await?;
+            }
+            self.commit(&db).await?;
+            Ok(gone.len() as u64)
+        };
+        self.change_policies(delete).await
+    }
+
+    async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
+        bounded(LIMIT, async { policies::list(&self.db().await?, which, page).await }).await
+    }
+
+    async fn switch(&self, on: Option<bool>) -> Result<bool> {
+        let Some(on) = on else {
+            return bounded(LIMIT, async { policies::is_on(&self.db().await?).await }).await;
+        };
+        let switch = async {
+            let db = self.db().await?;
+            db.begin().await?;
+            policies::switch(&db, on).await?;
+            self.commit(&db).await?;
+            Ok(on)
+        };
+        self.change_policies(switch).await
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for PostgresStore {
+    async fn append(&self, events: &[Event]) -> Result<Vec<Appended>> {
+        let rows = events.iter().map(OutboxRow::unchecked).collect::<Result<Vec<_>>>()?;
+        let store = self.clone();
+        let append = move |calls: Arc<Vec<Vec<OutboxRow>>>| {
+            let store = store.clone();
+            async move {
+                bounded(LIMIT, async {
+                    let db = store.db().await?;
+                    let appended = outbox::append(&db, &calls).await?;
+                    store.changed(&db).await;
+                    Ok(appended)
+                })
+                .await
+            }
+        };
+        self.inner.appends.submit(rows, append).await
+    }
+
+    async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+        bounded(LIMIT, async {
+            let db = self.db().await?;
+            if self.is_full(&db).await? { Ok(Vec::new()) } else { outbox::claim(&db, max, lease).await }
+        })
+        .await
+    }
+
+    async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced> {
+        let store = self.clone();
+        let fan_out = move |parts: Arc<Vec<fan_out::Part>>| {
+            let store = store.clone();
+            async move {
+                let written = bounded(LIMIT, async { fan_out::fan_out(&store.db().await?, &parts).await }).await;
+                store.inner.changed.notify_waiters();
+                written
+            }
+        };
+        self.inner.fan_outs.submit((*lease, part), fan_out).await
+    }
+
+    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        bounded(LIMIT, async { claim::claim(&self.db().await?, max, lease).await }).await
+    }
+
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+        let store = self.clone();
+        let settle = move |calls: Arc<Vec<Vec<Settlement>>>| {
+            let store = store.clone();
+            async move {
+                let settled = bounded(LIMIT, async { settle::settle(&store.db().await?, &calls).await }).await;
+                store.inner.changed.notify_waiters();
+                settled
+            }
+        };
+        self.inner.settlements.submit(results, settle).await
+    }
+
+    async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
+        bounded(LIMIT, async {
+            let db = self.db().await?;
+            db.begin().await?;
+            let changed = change::change(&db, which, to, page).await?;
+            self.commit(&db).await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
+        bounded(LIMIT, async { history::list(&self.db().await?, which, page).await }).await
+    }
+
+    async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
+        bounded(LIMIT, async { history::detail(&self.db().await?, id).await }).await
+    }
+
+    async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
+        bounded(LIMIT, async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await }).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        bounded(LIMIT, async { history::status(&self.db().await?).await }).await
+    }
+
+    async fn ready(&self, at_most: Duration) -> Result<()> {
+        // Listens before it looks, so that nothing can happen in between.
+        let changed = self.inner.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let due_in = bounded(LIMIT, async { history::due_in(&self.db().await?).await }).await?;
+        let pause = [due_in, self.recently_told()].into_iter().flatten().fold(at_most, Duration::min);
+        if !pause.is_zero() {
+            tokio::select! {
+                () = changed => {}
+                () = self.hear() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        Ok(())
+    }
+}
