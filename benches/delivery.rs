@@ -30,7 +30,8 @@ fn main() -> Result<()> {
     print_load("begin");
     let sink = Sink::start()?;
     type Comparison = fn(&Sink) -> Result<()>;
-    let all: [(&str, Comparison); 3] = [("memory", memory), ("sqlite", sqlite), ("fan-out", fan_out)];
+    let all: [(&str, Comparison); 4] =
+        [("memory", memory), ("sqlite", sqlite), ("fan-out", fan_out), ("postgres", postgres)];
     for (name, compare) in all {
         if name.contains(&wanted) {
             compare(&sink)?;
@@ -73,6 +74,35 @@ fn sqlite(sink: &Sink) -> Result<()> {
     rate.print("SQLite FULL / memory, 64 producers: rate", "a second", Goal::AtLeast(0.3));
     cpu.print("SQLite FULL / memory, 64 producers: CPU", "us each", Goal::AtMost(f64::INFINITY));
     println!("    fdatasync of 4 KiB in these rounds: p50 {:.2} ms", median(&mut disk));
+    Ok(())
+}
+
+/// The PostgreSQL store beside bare requests, and wide events beside narrow ones. The server's CPU is not counted.
+#[cfg(feature = "postgres")]
+fn postgres(sink: &Sink) -> Result<()> {
+    let Ok(url) = std::env::var("HARBOR_WEBHOOK_TEST_POSTGRES") else {
+        println!("PostgreSQL: left out; HARBOR_WEBHOOK_TEST_POSTGRES names no server");
+        return Ok(());
+    };
+    let (mut rate, mut wide_cpu) = (Sides::default(), Sides::default());
+    for _ in 0..ROUNDS {
+        let runtime = runtime()?;
+        let shape = Shape { producers: 64, ..Shape::default() };
+        let ours = runtime.block_on(async { pipeline(scene::postgres(&url).await?, sink, shape).await })?;
+        let theirs = runtime.block_on(bare(sink, shape))?;
+        let wide = Shape { targets: 100, ..shape };
+        let wide = runtime.block_on(async { pipeline(scene::postgres(&url).await?, sink, wide).await })?;
+        rate.push(ours.rate(), theirs.rate());
+        wide_cpu.push(wide.cpu_each(), ours.cpu_each());
+    }
+    rate.print("PostgreSQL / bare requests, 64 producers: rate", "a second", Goal::AtLeast(0.0));
+    wide_cpu.print("1 to 100 targets / 1 to 1, PostgreSQL: client's CPU", "us each", Goal::AtMost(1.0));
+    Ok(())
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_sink: &Sink) -> Result<()> {
+    println!("PostgreSQL: left out; build with --features postgres");
     Ok(())
 }
 

@@ -40,6 +40,15 @@ pub(crate) async fn sqlite() -> Result<(SqliteStore, TempDir)> {
     Ok((store, folder))
 }
 
+/// In a schema of its own, which is left behind.
+#[cfg(feature = "postgres")]
+pub(crate) async fn postgres(url: &str) -> Result<harbor_webhook::store::PostgresStore> {
+    let schema = format!("harbor_webhook_bench_{}", Uuid::now_v7().simple());
+    let store = harbor_webhook::store::PostgresStore::connect(url, &schema)?;
+    store.migrate().await?;
+    Ok(store)
+}
+
 pub(crate) fn loopback() -> Result<DestinationPolicy> {
     Ok(DestinationPolicy::public_addresses().allow_network("127.0.0.0/8")?)
 }
@@ -86,7 +95,7 @@ pub(crate) async fn fill<S: Store>(store: &S, policies: &[Policy], events: usize
         store.append(&[push(project)?]).await?;
         let claimed = store.claim_events(1, LEASE).await?;
         let lease = claimed.first().ok_or("the event was not claimed")?.lease;
-        let id = Uuid::new_v4();
+        let id = Uuid::now_v7();
         let body = Body::new(id, "Default", "application/json", Bytes::from(vec![b'x'; 700]));
         let lane = LaneLimits::new(u32::MAX, in_flight);
         let new: Vec<_> =
