@@ -57,6 +57,34 @@ pub struct Delivery {
     pub detail: Option<String>,
 }
 
+impl Delivery {
+    /// For stores: a delivery that was just made and is due. Its other members are set one by one.
+    pub fn new(
+        id: DeliveryId,
+        event: (Uuid, EventType, ProjectId),
+        to: (PolicyId, TargetId, TargetType),
+        made: DateTime<Utc>,
+    ) -> Self {
+        let (event_id, event_type, project_id) = event;
+        let (policy_id, target_id, target_type) = to;
+        Self {
+            id,
+            event_id,
+            event_type,
+            project_id,
+            policy_id,
+            target_id,
+            target_type,
+            state: State::Due,
+            attempts: 0,
+            created_at: made,
+            updated_at: made,
+            due_in: Some(Duration::ZERO),
+            detail: None,
+        }
+    }
+}
+
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -79,6 +107,40 @@ impl State {
     /// Whether nothing more happens by itself.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Delivered | Self::Dead(_) | Self::Cancelled(_))
+    }
+
+    /// The state's stable name, as stores keep it beside its [`reason`](Self::reason).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Leased => "leased",
+            Self::Parked => "parked",
+            Self::Delivered => "delivered",
+            Self::Dead(_) => "dead",
+            Self::Cancelled(_) => "cancelled",
+        }
+    }
+
+    /// The name of the reason, for the states that have one.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Dead(why) => Some(why.as_str()),
+            Self::Cancelled(why) => Some(why.as_str()),
+            Self::Due | Self::Leased | Self::Parked | Self::Delivered => None,
+        }
+    }
+
+    /// The state of this name and reason.
+    pub fn from_name(name: &str, reason: Option<&str>) -> Option<Self> {
+        Some(match (name, reason) {
+            ("due", None) => Self::Due,
+            ("leased", None) => Self::Leased,
+            ("parked", None) => Self::Parked,
+            ("delivered", None) => Self::Delivered,
+            ("dead", Some(why)) => Self::Dead(DeadReason::from_name(why)?),
+            ("cancelled", Some(why)) => Self::Cancelled(CancelReason::from_name(why)?),
+            _ => return None,
+        })
     }
 }
 

@@ -53,6 +53,39 @@ pub struct PolicyTarget {
     pub target: Target,
 }
 
+impl Policy {
+    /// For stores: the policy that a draft becomes. `ids` are those of its targets, in their order and as many;
+    /// [`pair_targets`](crate::store::pair_targets) says which targets of a replaced policy keep theirs.
+    pub fn new(
+        id: PolicyId,
+        project_id: ProjectId,
+        draft: PolicyDraft,
+        ids: impl IntoIterator<Item = TargetId>,
+        made: DateTime<Utc>,
+    ) -> Self {
+        let targets = std::iter::zip(ids, draft.targets).map(|(id, target)| PolicyTarget { id, target }).collect();
+        Self {
+            id,
+            project_id,
+            name: draft.name,
+            description: draft.description,
+            targets,
+            event_types: draft.event_types,
+            creator: draft.creator,
+            creation_time: made,
+            update_time: made,
+            enabled: draft.enabled,
+        }
+    }
+}
+
+impl PolicyTarget {
+    /// For stores: a target with its number.
+    pub const fn new(id: TargetId, target: Target) -> Self {
+        Self { id, target }
+    }
+}
+
 /// A policy as its author writes it: to be created, or to replace an existing one.
 ///
 /// ```

@@ -46,7 +46,12 @@ impl Target {
         Self::new(TargetType::Slack, address)
     }
 
-    pub(crate) fn new(target_type: TargetType, address: &str) -> Result<Self> {
+    /// An endpoint of this kind, for stores and others that read the kind from somewhere.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Target::http`].
+    pub fn new(target_type: TargetType, address: &str) -> Result<Self> {
         let address = address.parse()?;
         Ok(Self { target_type, address, auth_header: None, skip_cert_verify: false, payload_format: None })
     }

@@ -13,7 +13,40 @@
 //!
 //! Callers give durations and get durations. "Now" is the store's own and never jumps, so clocks that differ between
 //! nodes, or are set, cannot lose, repeat or delay a delivery.
+//!
+//! # Writing a store
+//!
+//! A host's own database becomes a store by implementing the traits here; nothing else of the crate knows what a store is.
+//! `examples/custom_store` does it on an embedded key-value store and is meant to be copied from. Only
+//! [`PolicySource`] and [`DeliveryStore`] are needed where the host keeps its policies itself
+//! ([`Webhooks::with_policy_source`](crate::Webhooks::with_policy_source)).
+//!
+//! * *One change, one transaction.* Whatever a method changes, it changes in one step of the database. Two claims that run
+//!   side by side must not see the same row as free.
+//! * *What to keep of a delivery:* what [`Delivery`] shows, and besides when it is due or its lease ends, since when its
+//!   [age](Claimed::age) counts, how many attempts were [made before its last redelivery](Claimed::attempts), how many leases it
+//!   lost since, and the token of its lease. A body is kept as long as a delivery sends it.
+//! * *What to keep of a lane:* its limits (those that came with its newest delivery), its gate and the reason, and when it was
+//!   last served. A claim that goes by the oldest delivery of all lets one lane starve the others; one that goes by which lane
+//!   could have been served for the longest time does not.
+//! * *Time* is a number that only grows, in steps of a millisecond or less. A store that outlives its process takes care
+//!   that it does not fall back at a restart. The wall clock is for [`Delivery::created_at`] and its like only.
+//! * *Tokens* may come from one counter for all leases. A lease may run on over a restart, or end with the process that
+//!   held it.
+//! * *A gate* outlives the deliveries of its lane; a lane that is empty and open may go.
+//! * *Values* are made with the constructors that say "for stores". Enums that may grow give and take stable names
+//!   (`as_str`, `from_name`); what a store does not know it refuses with an error of the kind
+//!   [`Store`](crate::ErrorKind::Store), so that nothing is dropped silently.
+//! * *Errors:* `Unavailable` and `Full` are tried again, any other ends [`run`](crate::Webhooks::run). No message may hold a
+//!   secret; an address may be one.
+//!
+//! What a store keeps beyond its process it keeps whole: policies with their ids and secrets, the switch, the outbox,
+//! remembered ids, bodies, deliveries, attempts and gates.
+//!
+//! The feature `testing` brings the checks that all this is true, for the host's own tests: `store::conformance`.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
@@ -62,6 +95,9 @@ pub trait PolicySource: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<Arc<Policy>>>;
 
     /// Where deliveries of these targets go now, in the order asked. At most one second old.
+    ///
+    /// A target that is not there is [`Gone`](Resolved::Gone), whatever else holds; one that is there is held with the
+    /// reason [`SwitchedOff`](Hold::SwitchedOff) while webhooks are, and [`Disabled`](Hold::Disabled) while its policy is.
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>>;
 }
 
@@ -102,7 +138,8 @@ pub trait PolicyStore: PolicySource {
 pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// Adds events to the outbox, all or none; durable, as far as the store promises, when it returns.
     ///
-    /// An event whose id is remembered from the last 24 hours is a [`Duplicate`](Appended::Duplicate) and changes nothing.
+    /// An event whose id is remembered from the last 24 hours is a [`Duplicate`](Appended::Duplicate) and changes nothing. So
+    /// is one that comes twice in one call.
     ///
     /// # Errors
     ///
@@ -119,11 +156,14 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// body is stored dead with the reason `format`.
     async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced>;
 
-    /// Leases up to `max` due deliveries: picks lanes that are open and have due deliveries and room for one more in
+    /// Leases up to `max` due deliveries, and at least one if there is one: picks lanes that are open and have due deliveries and room for one more in
     /// flight, then the oldest due in each. No ready lane waits for more than one round of the others.
     ///
     /// A delivery whose lease ran out counts as due, with one more loss; the fifth loss makes it dead with the reason
     /// `poison` instead.
+    ///
+    /// A delivery is claimed as it stands: its id, event, policy, target and body, and the attempts and the age since it
+    /// was made or last redelivered.
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>>;
 
     /// Writes what came of claimed deliveries: for each, the attempt, the next state and the lane's gate in one step.
@@ -132,13 +172,14 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// Changes the deliveries (or lanes) that `which` selects, at most `page.limit` of them, newest first.
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed>;
 
-    /// Lists deliveries, newest first.
+    /// Lists deliveries, newest first. One whose lease ran out may stand there as leased until something is claimed.
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>>;
 
     /// One delivery with its body and its attempts.
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>>;
 
-    /// Removes history beyond `keep`, and gives up what waited too long. At most about `max` rows.
+    /// Removes history beyond `keep`, and gives up what waited too long. At most about `max` rows. What waits is never
+    /// removed.
     async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept>;
 
     /// What waits, how much and how old. May be one second old.

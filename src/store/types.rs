@@ -193,7 +193,7 @@ impl NewDelivery {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct LaneLimits {
-    /// Deliveries that wait or are in flight.
+    /// Deliveries that are due, leased or parked.
     pub max_waiting: u32,
     /// Deliveries in flight.
     pub max_in_flight: u32,
@@ -416,8 +416,8 @@ impl StateKind {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Final and parked deliveries become due now, with a fresh attempt budget and age: the same row, id and body. A
-    /// delivery without a body (dead by its format) is left as it is.
+    /// Final and parked deliveries become due now, with a fresh attempt budget and age: the same row, id and body. Lost
+    /// leases count anew too. A delivery without a body (dead by its format) is left as it is.
     Redeliver,
     /// Due, leased and parked deliveries are cancelled; a lease on one goes stale.
     Cancel(CancelReason),
@@ -428,7 +428,7 @@ pub enum Change {
     /// The lanes of the selected policy, target or project (of all, if none is given) that are closed for this reason open;
     /// deliveries are not touched.
     OpenLanes(Hold),
-    /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too.
+    /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too, once open.
     Forget,
 }
 
@@ -438,7 +438,7 @@ pub enum Change {
 pub struct Changed {
     /// Deliveries (or lanes) changed.
     pub count: u64,
-    /// Where to go on; `None` when all selected ones were seen.
+    /// Where to go on; `None` when all selected ones were seen. Behind a page that was just full there may be nothing.
     pub next: Option<i64>,
 }
 
@@ -472,7 +472,7 @@ impl Detail {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Retention {
-    /// A delivery that waited longer is dead with the reason `expired`.
+    /// A due delivery that waited longer is dead with the reason `expired`; what is leased or parked stays.
     pub max_age: Duration,
     /// Delivered and cancelled deliveries kept for each policy: the newest.
     pub finished_per_policy: usize,

@@ -1,13 +1,19 @@
 //! The integration tests: one binary, one module for each subject.
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail that way
 
+// `testing` is on wherever the crate is tested from its repository: it depends on itself for that.
 mod bad_input;
 mod bridge;
+#[cfg(feature = "testing")]
+mod broken_stores;
 mod clock;
+#[cfg(feature = "testing")]
+mod conformance;
 mod crash;
 mod damage;
 mod delivery;
 mod distribution;
+mod examples;
 mod format_props;
 mod formats;
 mod full_disk;
