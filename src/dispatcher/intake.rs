@@ -1,6 +1,5 @@
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
 use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
@@ -8,7 +7,8 @@ use super::left::Left;
 use super::shared::{Inner, VIEW_AGE};
 use crate::error::Result;
 use crate::event::Event;
-use crate::format::{Format, RenderContext};
+use crate::format::{Format, RenderContext, Scope};
+use crate::id::PolicyId;
 use crate::policy::{Policy, PolicyTarget, TargetType};
 use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
 use crate::together::side_by_side;
@@ -109,18 +109,22 @@ fn lane(inner: &Inner, target: &PolicyTarget) -> LaneLimits {
 struct Renderer<'a> {
     inner: &'a Inner,
     event: &'a Event,
-    bodies: Vec<(Uuid, Result<Body, String>)>,
+    bodies: Vec<(Key<'a>, Result<Body, String>)>,
 }
 
-impl Renderer<'_> {
-    fn body(&mut self, policy: &Policy, target: &PolicyTarget) -> Result<Body, String> {
+/// What a body is shared by: the format's name, and the policy if the body names it.
+type Key<'a> = (&'a str, Option<PolicyId>);
+
+impl<'a> Renderer<'a> {
+    fn body(&mut self, policy: &Policy, target: &'a PolicyTarget) -> Result<Body, String> {
         let name = target.target.format_name();
         let format = self.inner.formats.find(name);
         let format = format.ok_or_else(|| format!("no format of the name {name} is registered"))?;
-        let cx = RenderContext::new(self.event, &**format, policy.id);
-        if let Some((_, body)) = self.bodies.iter().rev().find(|(id, _)| *id == cx.body_id) {
+        let key = (name, (format.scope() == Scope::Policy).then_some(policy.id));
+        if let Some((_, body)) = self.bodies.iter().rev().find(|(known, _)| *known == key) {
             return body.clone();
         }
+        let cx = RenderContext::new(self.event, &**format, policy.id);
         // A body of this format for another policy of the event, which this one may be made from.
         let known =
             self.bodies.iter().rev().find_map(|(_, body)| body.as_ref().ok().filter(|body| &*body.format == name));
@@ -128,7 +132,7 @@ impl Renderer<'_> {
         if let Err(reason) = &body {
             tracing::error!(format = name, reason, event = %self.event.id, "a format failed");
         }
-        self.bodies.push((cx.body_id, body.clone()));
+        self.bodies.push((key, body.clone()));
         body
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harbor_webhook::delivery::State;
 use harbor_webhook::policy::{PolicyDraft, Target};
-use harbor_webhook::store::{DeliveryStore, Page, PolicyFilter, SqliteStore};
+use harbor_webhook::store::{DeliveryStore, LaneLimits, Page, PolicyFilter, SqliteStore};
 use harbor_webhook::{Error, ErrorKind, EventType, Notified, Webhooks};
 use rusqlite::Connection;
 use serde_json::json;
@@ -77,6 +77,48 @@ async fn a_damaged_file_says_so_and_ends_the_sending() {
             _ => hooks.policies().list(PolicyFilter::All, Page::first(10)).await.unwrap_err(),
         };
         assert_error(&refused, ErrorKind::Store, damaged);
+    }
+}
+
+/// Changes rows behind the back of an index, which goes on to say what it said before.
+fn change_unseen(path: &Path, index: &str, change: &str) {
+    let conn = Connection::open(path).unwrap();
+    let kept = format!("CREATE TABLE kept AS SELECT * FROM sqlite_master WHERE name = '{index}'");
+    let hide = format!("{kept}; PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = '{index}'");
+    conn.execute_batch(&hide).unwrap();
+    drop(conn);
+    let conn = Connection::open(path).unwrap();
+    conn.execute_batch(change).unwrap();
+    let show = "PRAGMA writable_schema = ON; INSERT INTO sqlite_master SELECT * FROM kept";
+    conn.execute_batch(show).unwrap();
+    drop(conn);
+    Connection::open(path).unwrap().execute_batch("DROP TABLE kept").unwrap();
+}
+
+/// What such an index names would be found, and sent, again and again.
+#[tokio::test]
+async fn an_index_that_contradicts_its_table_ends_the_sending() {
+    let delivered = "UPDATE harbor_webhook_deliveries SET state = 3, lease_until = 0";
+    for (index, state) in [("due", 0), ("leased", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("webhooks.db");
+        let receiver = Receiver::start(|_| 200).await;
+        let before = store(&path).await;
+        let hooks = Webhooks::builder(before.clone(), loopback()).build().unwrap();
+        subscribe(&hooks, &receiver.url).await;
+        let policy = hooks.policies().list(PolicyFilter::All, Page::first(1)).await.unwrap().remove(0);
+        drop(hooks);
+        crate::stores::deliver(&before, &[&policy], LaneLimits::new(10, 1)).await;
+        if state == 1 {
+            assert_eq!(before.claim(1, LEASE).await.unwrap().len(), 1);
+        }
+        close(before, &path).await;
+        change_unseen(&path, &format!("harbor_webhook_deliveries_{index}"), delivered);
+
+        let hooks = Webhooks::builder(SqliteStore::open(&path).await.unwrap(), loopback()).build().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), hooks.run(std::future::pending::<()>())).await;
+        assert_error(&ended.expect("it does not go on").unwrap_err(), ErrorKind::Store, "damaged; restore it");
+        assert!(receiver.seen().is_empty());
     }
 }
 

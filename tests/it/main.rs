@@ -17,11 +17,15 @@ mod examples;
 mod format_props;
 mod formats;
 mod full_disk;
+mod host_transactions;
 mod job_log;
+mod large_fan_out;
 mod memory;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(target_os = "linux")]
+mod power_loss;
 mod receivers;
 mod running_bridge;
 mod simulation;

@@ -4,19 +4,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use harbor_webhook::delivery::State;
 use harbor_webhook::policy::{Policy, PolicyDraft, Target};
 use harbor_webhook::store::postgres::tokio_postgres::{self, NoTls};
 use harbor_webhook::store::{
     Appended, DeliveryStore, Fenced, LaneLimits, Next, PolicySource, PolicyStore, PostgresStore, Resolved, Settlement,
 };
-use harbor_webhook::{ErrorKind, EventType};
+use harbor_webhook::{ErrorKind, EventType, Webhooks};
 
 use crate::stores::{LEASE, deliver};
 use crate::support::events::{PROJECT, push};
 use crate::support::postgres::{Cluster, schema, url};
+use crate::support::receiver::Receiver;
+use crate::support::sending::{Running, end_state, impatient, loopback};
 use crate::support::stores::Fresh;
 
-async fn client(url: &str) -> tokio_postgres::Client {
+pub(crate) async fn client(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
@@ -27,7 +30,7 @@ async fn policy(store: &PostgresStore, name: &str) -> Policy {
     store.create(PROJECT, PolicyDraft::new(name).on(EventType::PushArtifact).target(target)).await.unwrap()
 }
 
-fn quoted(schema: &str) -> String {
+pub(crate) fn quoted(schema: &str) -> String {
     format!("\"{}\"", schema.replace('"', "\"\""))
 }
 
@@ -218,6 +221,38 @@ async fn what_the_server_cannot_hold_is_replaced_or_refused() {
     store.append(std::slice::from_ref(&event)).await.unwrap();
     let claimed = store.claim_events(1, LEASE).await.unwrap().remove(0);
     assert_eq!(claimed.event.unwrap(), event);
+}
+
+/// What stands in the row of an event that somebody else wrote, or that was changed by hand.
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_set_aside_and_the_others_go_on() {
+    let schema = schema();
+    let store = PostgresStore::connect(url(), &schema).unwrap();
+    store.migrate().await.unwrap();
+    let client = client(url()).await;
+    let other = serde_json::to_string(&push()).unwrap();
+    let later = serde_json::json!({ "id": uuid::Uuid::from_bytes([4; 16]), "type": "NEW_THING" }).to_string();
+    let rows = [Some("no event"), Some(""), Some("\n\u{1b}[2J"), Some(&*other), Some(&*later), None];
+    for (n, event) in (0u8..).zip(rows) {
+        client.execute(&store.outbox_insert(), &[&uuid::Uuid::from_bytes([n; 16]), &event]).await.unwrap();
+    }
+    let hooks = Webhooks::builder(store.clone(), loopback()).settings(impatient()).build().unwrap();
+    let receiver = Receiver::start(|_| 200).await;
+    let draft = PolicyDraft::new("ci").on(EventType::PushArtifact).target(Target::http(&receiver.url).unwrap());
+    hooks.policies().create(PROJECT, draft).await.unwrap();
+    hooks.notify(&push()).await.unwrap();
+    let running = Running::start(&hooks);
+    receiver.wait_for(1).await;
+    assert_eq!(end_state(&hooks).await, State::Delivered);
+    running.stop().await;
+    // A status may be a second old.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let status = hooks.status().await.unwrap();
+    assert_eq!((status.set_aside.len(), status.outbox), (rows.len(), 0), "{status:?}");
+    assert!(status.set_aside.iter().all(|row| !row.reason.is_empty()), "{status:?}");
+    assert_eq!(receiver.seen().len(), 1);
+    // They are not looked at again.
+    assert!(store.claim_events(10, LEASE).await.unwrap().is_empty());
 }
 
 #[test]

@@ -6,6 +6,8 @@ use rusqlite::{Connection, ErrorCode, Params, Row, Statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TargetId;
 
+const DAMAGED: &str = "the database file is damaged; restore it from a backup";
+
 /// A connection with its prepared statements, for the time of a stack frame.
 ///
 /// The accepted range of rusqlite has no statement cache that all versions share, so this is ours.
@@ -25,6 +27,15 @@ impl<'c> Db<'c> {
     /// Runs a statement that changes something, and says how many rows it changed.
     pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<usize> {
         self.with(sql, |statement| statement.execute(params))
+    }
+
+    /// Changes a row that was found a moment ago, in the same transaction. Where it is not, an index and its table say different
+    /// things, and what was found would be found again without end.
+    pub(super) fn change_found(&self, sql: &'static str, params: impl Params) -> Result<()> {
+        match self.execute(sql, params)? {
+            0 => Err(Error::new(ErrorKind::Store, DAMAGED)),
+            _ => Ok(()),
+        }
     }
 
     /// All rows.
@@ -111,9 +122,7 @@ pub(super) fn failure(error: rusqlite::Error) -> Error {
         Some(ErrorCode::NotADatabase) => {
             (ErrorKind::Store, "the file is not a SQLite database; choose another path".to_owned())
         }
-        Some(ErrorCode::DatabaseCorrupt) => {
-            (ErrorKind::Store, "the database file is damaged; restore it from a backup".to_owned())
-        }
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Store, DAMAGED.to_owned()),
         _ if error.to_string().contains("no such table: harbor_webhook") => {
             (ErrorKind::Store, "the database has no webhook tables yet; call migrate() first".to_owned())
         }

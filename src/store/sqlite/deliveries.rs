@@ -79,8 +79,10 @@ fn claim_lane(
         },
     )?;
     for claim in &due {
-        let sql = "UPDATE harbor_webhook_deliveries SET state = 1, token = ?2, lease_until = ?3 WHERE id = ?1";
-        db.execute(sql, params![claim.id.0, token, until])?;
+        db.change_found(
+            "UPDATE harbor_webhook_deliveries SET state = 1, token = ?2, lease_until = ?3 WHERE id = ?1 AND state = 0",
+            params![claim.id.0, token, until],
+        )?;
     }
     let sql = "UPDATE harbor_webhook_lanes SET in_flight = in_flight + ?2, served = ?3 WHERE target_id = ?1";
     db.execute(sql, params![target.0, i64::try_from(due.len()).unwrap_or_default(), now.store])?;
@@ -187,8 +189,8 @@ fn lose_expired(db: &Db<'_>, until: i64, now: Now) -> Result<usize> {
         |row| Ok((row.get(0)?, TargetId(row.get(1)?), row.get::<_, i64>(2)? + 1)),
     )?;
     for (id, target, losses) in &lost {
-        db.execute(
-            "UPDATE harbor_webhook_deliveries SET state = 0, due = ?2, losses = ?3 WHERE id = ?1",
+        db.change_found(
+            "UPDATE harbor_webhook_deliveries SET state = 0, due = ?2, losses = ?3 WHERE id = ?1 AND state = 1",
             params![id, now.store, losses],
         )?;
         let poison = *losses >= MAX_LOSSES;

@@ -4,7 +4,7 @@
 //! many seeds are tried: 100 by default, more in `.ci/long`.
 
 mod faulty;
-mod random;
+pub(crate) mod random;
 mod receivers;
 
 use std::sync::Arc;
