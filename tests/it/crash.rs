@@ -15,7 +15,7 @@ use crate::support::receiver::{Receiver, Seen};
 const PRODUCERS: usize = 4;
 /// Attempts under way at once to one target.
 const IN_FLIGHT: usize = 4;
-/// How long everything may take to arrive when nothing fails any more: leases of a minute must run out.
+/// How long nothing may arrive, of what is missing, when nothing fails any more: leases of a minute must run out.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 fn rounds() -> usize {
@@ -95,17 +95,19 @@ fn killed_under_load(dir: &Path, args: &[&str]) -> (Bridge, Vec<usize>) {
 }
 
 fn arrive(receiver: &Receiver, accepted: &[usize]) -> Vec<Seen> {
-    let begun = Instant::now();
-    loop {
-        let seen = receiver.seen();
-        let tags: HashSet<usize> = seen.iter().map(tag).collect();
-        let missing = accepted.iter().filter(|tag| !tags.contains(tag)).count();
-        if missing == 0 {
-            return seen;
+    let mut missing: HashSet<usize> = accepted.iter().copied().collect();
+    let (mut last, mut looked) = (Instant::now(), 0);
+    while !missing.is_empty() {
+        let (new, before) = (receiver.seen_after(looked), missing.len());
+        looked += new.len();
+        for seen in &new {
+            missing.remove(&tag(seen));
         }
-        assert!(begun.elapsed() < PATIENCE, "{missing} of {} accepted events were lost", accepted.len());
+        last = if missing.len() < before { Instant::now() } else { last };
+        assert!(last.elapsed() < PATIENCE, "{} of {} accepted events were lost", missing.len(), accepted.len());
         std::thread::sleep(Duration::from_millis(50));
     }
+    receiver.seen()
 }
 
 /// Every attempt of an event has the same id and bytes, and there are no more of them than kills can explain.

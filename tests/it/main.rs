@@ -14,9 +14,13 @@ mod damage;
 mod delivery;
 mod distribution;
 mod examples;
+#[cfg(feature = "postgres")]
+mod fail_over;
 mod format_props;
 mod formats;
 mod full_disk;
+#[cfg(feature = "postgres")]
+mod full_server;
 mod host_transactions;
 mod job_log;
 mod large_fan_out;
@@ -35,3 +39,5 @@ mod support;
 mod tls;
 mod transport;
 mod troubled;
+#[cfg(feature = "postgres")]
+mod troubled_server;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::db::{Db, failure};
+use super::db::{Db, both, failure};
 use super::lanes::{self, DEAD, DUE, Moves};
 use super::policies::unreadable;
 use super::{millis, token};
@@ -26,7 +26,7 @@ type Lanes = Vec<(i64, i64)>;
 pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
     lose_expired(db).await?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let (_, mut lanes) = tokio::try_join!(db.begin_loosely(), ready(db, max))?;
+    let (_, mut lanes) = both(db.begin_loosely(), ready(db, max)).await?;
     if lanes.is_empty() {
         lanes = wait_for_one(db).await?;
     }
@@ -39,7 +39,7 @@ pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Ve
     }
     let ids: HashSet<Option<Uuid>> =
         rows.iter().map(|row| row.try_get(5)).collect::<Result<_, _>>().map_err(failure)?;
-    let (bodies, ()) = tokio::try_join!(bodies(db, ids), lanes::apply(db, &moves, true))?;
+    let (bodies, ()) = both(bodies(db, ids), lanes::apply(db, &moves, true)).await?;
     db.commit().await?;
     let mut claimed = rows.iter().map(|row| read(row, token, &bodies)).collect::<Result<Vec<_>>>()?;
     claimed.sort_unstable_by_key(|claim| claim.id);

@@ -13,6 +13,10 @@ pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 /// The longest time for a connection. The pool may have a shorter one of its own.
 const CONNECTION: Duration = Duration::from_secs(5);
 
+/// A node that vanishes in the middle of a transaction, or is cut off, must not hold its lanes until the server's system finds
+/// out, which takes two hours: the server gives up when the node has (`LIMIT`).
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
 /// The schema that holds the tables, as it stands in statements.
 #[derive(Debug)]
 pub(super) struct Schema {
@@ -52,7 +56,7 @@ impl<'s> Db<'s> {
             let limit = CONNECTION.as_secs();
             Error::new(
                 ErrorKind::Unavailable,
-                format!("the pool gave no connection within {limit} s; is it too small?"),
+                format!("the pool gave no connection within {limit} s; it is too small, or PostgreSQL does not answer"),
             )
         })?;
         Ok(Self { object: Some(object.map_err(no_connection)?), schema, open: AtomicU32::new(0) })
@@ -60,13 +64,13 @@ impl<'s> Db<'s> {
 
     pub(super) async fn begin(&self) -> Result<()> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.run("BEGIN").await
+        self.run(BEGIN).await
     }
 
     /// For what need not outlive the server: leases.
     pub(super) async fn begin_loosely(&self) -> Result<()> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.run("BEGIN; SET LOCAL synchronous_commit = off").await
+        self.run(&format!("{BEGIN}; SET LOCAL synchronous_commit = off")).await
     }
 
     pub(super) async fn commit(&self) -> Result<()> {
@@ -150,6 +154,8 @@ pub(super) fn failure(error: tokio_postgres::Error) -> Error {
         }
         "25006" => (ErrorKind::Unavailable, "the server is read-only now; is it a standby?".to_owned()),
         "53100" => (ErrorKind::Unavailable, "the server's disk is full; nothing was written".to_owned()),
+        // Another statement of the same transaction failed first.
+        "25P02" => (ErrorKind::Unavailable, format!("the transaction failed: {}", words(&error))),
         // Connections, resources, the operator, the system, and transactions that met.
         code if ["08", "53", "57", "58", "40"].iter().any(|class| code.starts_with(class)) => {
             (ErrorKind::Unavailable, format!("PostgreSQL cannot answer now: {}", words(&error)))
@@ -167,12 +173,34 @@ fn words(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// The answers to two questions that are asked at once in a transaction. If the first one to fail fails the other, it is the
+/// one that says why.
+pub(super) async fn both<A, B>(
+    one: impl Future<Output = Result<A>>,
+    other: impl Future<Output = Result<B>>,
+) -> Result<(A, B)> {
+    let aborted = |error: &Error| state(error).is_some_and(|state| *state == SqlState::IN_FAILED_SQL_TRANSACTION);
+    match tokio::join!(one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => Err(if aborted(&one) { other } else { one }),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
 /// Whether two transactions met and this one gave way: it can be tried again at once.
 pub(super) fn gave_way(error: &Error) -> bool {
+    let gave_way = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
+    state(error).is_some_and(|state| gave_way.contains(state))
+}
+
+/// Whether the server may not write: what was a primary is a standby now.
+pub(super) fn is_read_only(error: &Error) -> bool {
+    state(error).is_some_and(|state| *state == SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
+fn state(error: &Error) -> Option<&SqlState> {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-    let state = source.and_then(tokio_postgres::Error::code);
-    state
-        .is_some_and(|state| *state == SqlState::T_R_DEADLOCK_DETECTED || *state == SqlState::T_R_SERIALIZATION_FAILURE)
+    source.and_then(tokio_postgres::Error::code)
 }
 
 /// PostgreSQL's texts cannot hold the character U+0000.

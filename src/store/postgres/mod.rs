@@ -15,6 +15,7 @@
 mod batch;
 mod change;
 mod claim;
+mod connect;
 mod db;
 mod fan_out;
 mod history;
@@ -34,14 +35,15 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::{ManagerConfig, Pool, RecyclingMethod};
 use tokio::sync::{Notify, OnceCell};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Config, NoTls, Socket};
+use tokio_postgres::{Config, Socket};
 use uuid::Uuid;
 
 pub use deadpool_postgres;
 pub use tokio_postgres;
 
 use batch::Batcher;
-use db::{Db, Schema, failure};
+use connect::EachHost;
+use db::{Db, Schema, failure, is_read_only};
 use listen::Listener;
 
 use super::view::View;
@@ -141,6 +143,9 @@ impl PostgresStore {
 
     /// A store on connections of its own, eight and one that listens, without TLS. Nothing is connected before it is needed.
     ///
+    /// A primary and its standbys are given as several hosts, which are tried one after the other:
+    /// `postgres://registry@db1,db2/registry?target_session_attrs=read-write`.
+    ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) if `url` is not a PostgreSQL URL or key-value text (the error does not show it), or
@@ -151,25 +156,30 @@ impl PostgresStore {
             return Err(Error::invalid("url", "asks for TLS; make a pool with the TLS library of your choice"));
         }
         let recycling_method = RecyclingMethod::Fast;
+        let hosts = EachHost::new(config.clone());
         let manager =
-            deadpool_postgres::Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method });
+            deadpool_postgres::Manager::from_connect(config, hosts.clone(), ManagerConfig { recycling_method });
         let pool = Pool::builder(manager).max_size(CONNECTIONS).build();
         let pool = pool.map_err(|e| Error::new(ErrorKind::Unavailable, "the pool cannot be made").with_source(e))?;
-        Ok(Self::new(pool, schema)?.listening(config, NoTls))
+        Ok(Self::new(pool, schema)?.hearing(Listener::to(hosts)))
     }
 
     /// Has the server tell of work that other nodes add, on a connection of its own, while [`run`](crate::Webhooks::run) waits
     /// for work. To be called before the store is cloned; on a clone it does nothing.
     #[must_use]
-    pub fn listening<T>(mut self, config: Config, tls: T) -> Self
+    pub fn listening<T>(self, config: Config, tls: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
         T::Stream: Send,
         T::TlsConnect: Send,
         <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
     {
+        self.hearing(Listener::new(config, tls))
+    }
+
+    fn hearing(mut self, listener: Listener) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.listener = Some(Listener::new(config, tls));
+            inner.listener = Some(listener);
         }
         self
     }
@@ -182,7 +192,7 @@ impl PostgresStore {
     /// [`Store`](ErrorKind::Store) if the schema holds somebody else's tables or those of a newer version, or if the user may
     /// not make them; [`Unavailable`](ErrorKind::Unavailable).
     pub async fn migrate(&self) -> Result<()> {
-        bounded(LIMIT_MIGRATE, async {
+        within(LIMIT_MIGRATE, async {
             let db = Db::get(&self.inner.pool, &self.inner.schema).await?;
             schema::migrate(&db, self.inner.schema.lock).await
         })
@@ -227,6 +237,23 @@ impl PostgresStore {
         }
     }
 
+    /// Does a piece of work in time. What else hangs on a server that does not answer, or that is no primary any more, is not
+    /// asked: a connection that was cut off on its way would cost everybody who tries it the whole time.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut answered = false;
+        let done = within(LIMIT, async {
+            let done = work.await;
+            answered = !done.as_ref().is_err_and(is_read_only);
+            done
+        });
+        let done = done.await;
+        if !answered {
+            self.inner.pool.retain(|_, _| false);
+            self.inner.listener.iter().for_each(Listener::doubt);
+        }
+        done
+    }
+
     /// A connection to tables of this version.
     async fn db(&self) -> Result<Db<'_>> {
         let inner = &*self.inner;
@@ -263,7 +290,7 @@ impl PostgresStore {
 
     /// Runs a change of policies or of the switch: afterwards the view is made anew.
     async fn change_policies<T>(&self, change: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = bounded(LIMIT, change).await;
+        let result = self.bounded(change).await;
         self.inner.view.forget();
         result
     }
@@ -275,7 +302,7 @@ impl PostgresStore {
             if let Some(answer) = answer(&self.inner.view) {
                 return Ok(answer);
             }
-            bounded(LIMIT, async { policies::refresh(&self.db().await?, &self.inner.view).await }).await?;
+            self.bounded(async { policies::refresh(&self.db().await?, &self.inner.view).await }).await?;
         }
         Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
     }
@@ -311,7 +338,7 @@ impl PostgresStore {
     }
 }
 
-async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Unavailable, format!("PostgreSQL did not answer within {} s", limit.as_secs())))
     })

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::db::{Db, failure, storable};
+use super::db::{Db, both, failure, storable};
 use super::{millis, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
@@ -18,7 +18,7 @@ const MAX_EVENTS: i64 = 100_000;
 pub(super) async fn append(db: &Db<'_>, calls: &[Vec<OutboxRow>]) -> Result<Vec<Vec<Appended>>> {
     let (ids, events): (Vec<_>, Vec<_>) = calls.iter().flatten().map(|row| (row.event_id, &*row.event)).unzip();
     db.begin().await?;
-    let (full, rows) = tokio::try_join!(is_full(db), insert(db, &ids, &events))?;
+    let (full, rows) = both(is_full(db), insert(db, &ids, &events)).await?;
     if full && !rows.is_empty() {
         let message =
             format!("the outbox holds its bound of {MAX_EVENTS} events; try again when deliveries have drained");

@@ -7,6 +7,8 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_init.sql")];
 /// Takes the steps that are missing, in one transaction. Nodes that start at once take turns.
 pub(super) async fn migrate(db: &Db<'_>, lock: i64) -> Result<()> {
     db.begin().await?;
+    // Large tables, and the turns of many nodes, take what they take.
+    db.run("SET LOCAL statement_timeout = 0").await?;
     db.execute("SELECT pg_advisory_xact_lock($1)", &[&lock]).await?;
     db.run(
         "CREATE SCHEMA IF NOT EXISTS {s};

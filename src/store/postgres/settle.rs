@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::db::{Db, Param, failure, storable};
+use super::db::{Db, Param, both, failure, storable};
 use super::lanes::{self, CANCELLED, DEAD, DELIVERED, DUE, Moves};
 use super::millis;
 use crate::delivery::{Attempt, Outcome};
@@ -17,7 +17,7 @@ pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec
     let keys: Vec<i64> = results.iter().map(|result| result.lease.key).collect();
     let sql = "SELECT DISTINCT target_id FROM {s}.deliveries WHERE id = ANY($1)";
     let keys: [Param<'_>; 1] = [&keys];
-    let ((), targets) = tokio::try_join!(db.begin(), db.rows(sql, &keys))?;
+    let ((), targets) = both(db.begin(), db.rows(sql, &keys)).await?;
     let targets: Vec<i64> = targets.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
     lanes::take(db, &targets).await?;
     let done = write(db, &results).await?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{LIMIT, PostgresStore, RESOLVE_AGE, bounded};
+use super::{PostgresStore, RESOLVE_AGE};
 use super::{change, claim, fan_out, history, outbox, policies, settle, sweep};
 use crate::delivery::Delivery;
 use crate::error::Result;
@@ -65,12 +65,12 @@ impl PolicyStore for PostgresStore {
     }
 
     async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
-        bounded(LIMIT, async { policies::list(&self.db().await?, which, page).await }).await
+        self.bounded(async { policies::list(&self.db().await?, which, page).await }).await
     }
 
     async fn switch(&self, on: Option<bool>) -> Result<bool> {
         let Some(on) = on else {
-            return bounded(LIMIT, async { policies::is_on(&self.db().await?).await }).await;
+            return self.bounded(async { policies::is_on(&self.db().await?).await }).await;
         };
         let switch = async {
             let db = self.db().await?;
@@ -91,20 +91,21 @@ impl DeliveryStore for PostgresStore {
         let append = move |calls: Arc<Vec<Vec<OutboxRow>>>| {
             let store = store.clone();
             async move {
-                bounded(LIMIT, async {
-                    let db = store.db().await?;
-                    let appended = outbox::append(&db, &calls).await?;
-                    store.changed(&db).await;
-                    Ok(appended)
-                })
-                .await
+                store
+                    .bounded(async {
+                        let db = store.db().await?;
+                        let appended = outbox::append(&db, &calls).await?;
+                        store.changed(&db).await;
+                        Ok(appended)
+                    })
+                    .await
             }
         };
         self.inner.appends.submit(rows, append).await
     }
 
     async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
-        bounded(LIMIT, async {
+        self.bounded(async {
             let db = self.db().await?;
             if self.is_full(&db).await? { Ok(Vec::new()) } else { outbox::claim(&db, max, lease).await }
         })
@@ -116,7 +117,7 @@ impl DeliveryStore for PostgresStore {
         let fan_out = move |parts: Arc<Vec<fan_out::Part>>| {
             let store = store.clone();
             async move {
-                let written = bounded(LIMIT, async { fan_out::fan_out(&store.db().await?, &parts).await }).await;
+                let written = store.bounded(async { fan_out::fan_out(&store.db().await?, &parts).await }).await;
                 store.inner.changed.notify_waiters();
                 written
             }
@@ -125,7 +126,7 @@ impl DeliveryStore for PostgresStore {
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
-        bounded(LIMIT, async { claim::claim(&self.db().await?, max, lease).await }).await
+        self.bounded(async { claim::claim(&self.db().await?, max, lease).await }).await
     }
 
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
@@ -133,7 +134,7 @@ impl DeliveryStore for PostgresStore {
         let settle = move |calls: Arc<Vec<Vec<Settlement>>>| {
             let store = store.clone();
             async move {
-                let settled = bounded(LIMIT, async { settle::settle(&store.db().await?, &calls).await }).await;
+                let settled = store.bounded(async { settle::settle(&store.db().await?, &calls).await }).await;
                 store.inner.changed.notify_waiters();
                 settled
             }
@@ -142,7 +143,7 @@ impl DeliveryStore for PostgresStore {
     }
 
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
-        bounded(LIMIT, async {
+        self.bounded(async {
             let db = self.db().await?;
             db.begin().await?;
             let changed = change::change(&db, which, to, page).await?;
@@ -153,19 +154,19 @@ impl DeliveryStore for PostgresStore {
     }
 
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
-        bounded(LIMIT, async { history::list(&self.db().await?, which, page).await }).await
+        self.bounded(async { history::list(&self.db().await?, which, page).await }).await
     }
 
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
-        bounded(LIMIT, async { history::detail(&self.db().await?, id).await }).await
+        self.bounded(async { history::detail(&self.db().await?, id).await }).await
     }
 
     async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
-        bounded(LIMIT, async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await }).await
+        self.bounded(async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await }).await
     }
 
     async fn status(&self) -> Result<Status> {
-        bounded(LIMIT, async { history::status(&self.db().await?).await }).await
+        self.bounded(async { history::status(&self.db().await?).await }).await
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {
@@ -173,7 +174,7 @@ impl DeliveryStore for PostgresStore {
         let changed = self.inner.changed.notified();
         tokio::pin!(changed);
         changed.as_mut().enable();
-        let due_in = bounded(LIMIT, async { history::due_in(&self.db().await?).await }).await?;
+        let due_in = self.bounded(async { history::due_in(&self.db().await?).await }).await?;
         let pause = [due_in, self.recently_told()].into_iter().flatten().fold(at_most, Duration::min);
         if !pause.is_zero() {
             tokio::select! {

@@ -15,3 +15,16 @@ pub(crate) fn push_to(project: ProjectId) -> Event {
     assert_eq!(event.event_type, EventType::PushArtifact);
     event.operator("admin")
 }
+
+/// An event that can be told from others by its body.
+pub(crate) fn numbered(number: usize) -> Event {
+    let registry = Registry::new("hub.example.com").unwrap();
+    let artifact = Artifact::tagged(number.to_string(), DIGEST).unwrap();
+    registry.push(PROJECT, "library/alpine", artifact).operator("admin")
+}
+
+/// Which of them this is the body of.
+pub(crate) fn number(body: &[u8]) -> usize {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    body["event_data"]["resources"][0]["tag"].as_str().unwrap().parse().unwrap()
+}

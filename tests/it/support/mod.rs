@@ -1,6 +1,10 @@
 pub(crate) mod events;
 #[cfg(feature = "postgres")]
+pub(crate) mod load;
+#[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "postgres")]
+pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod sending;
 pub(crate) mod stores;

@@ -57,6 +57,11 @@ impl Receiver {
         self.state.seen.lock().unwrap().clone()
     }
 
+    /// Those that came after the first so many.
+    pub(crate) fn seen_after(&self, count: usize) -> Vec<Seen> {
+        self.state.seen.lock().unwrap()[count..].to_vec()
+    }
+
     /// Waits until so many requests have come.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Seen> {
         let wait = async {
