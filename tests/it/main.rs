@@ -33,6 +33,7 @@ mod power_loss;
 mod receivers;
 mod running_bridge;
 mod simulation;
+mod soak;
 mod store_model;
 mod stores;
 mod support;
