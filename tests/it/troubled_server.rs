@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use harbor_webhook::policy::{PolicyDraft, Target};
 use harbor_webhook::store::postgres::deadpool_postgres::{Manager, Pool};
 use harbor_webhook::store::postgres::tokio_postgres::NoTls;
-use harbor_webhook::store::{DeliveryStore, PostgresStore};
+use harbor_webhook::store::{DeliveryStore, LaneLimits, PolicyStore, PostgresStore};
 use harbor_webhook::{EventType, Webhooks};
 
+use crate::postgres::client;
+use crate::stores::deliver;
 use crate::support::events::{PROJECT, push};
 use crate::support::load::{Load, all_arrive};
 use crate::support::postgres::{Cluster, kill, schema, url};
@@ -125,6 +127,39 @@ async fn is_told(node: &PostgresStore, other: &PostgresStore) -> Duration {
     let (ready, ()) = tokio::join!(node.ready(Duration::from_secs(60)), append);
     ready.unwrap();
     begun.elapsed()
+}
+
+/// A node that is cut off while it holds a lane, of which nobody tells the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_is_not_held_for_ever_by_a_node_that_vanished() {
+    let cluster = Cluster::make();
+    let (_server, url) = cluster.start();
+    let network = Network::to(cluster.address()).await;
+    let vanishing = PostgresStore::connect(&through(&network, &url), "harbor_webhook").unwrap();
+    let other = PostgresStore::connect(&url, "harbor_webhook").unwrap();
+    other.migrate().await.unwrap();
+    let target = Target::http("http://a.example.com/").unwrap();
+    let draft = PolicyDraft::new("a").on(EventType::PushArtifact).target(target);
+    let policy = other.create(PROJECT, draft).await.unwrap();
+    deliver(&other, &[&policy], LaneLimits::new(10, 1)).await;
+
+    let (mut holder, watcher) = (client(&url).await, client(&url).await);
+    let holding = holder.transaction().await.unwrap();
+    holding.execute("SELECT 1 FROM harbor_webhook.lanes FOR UPDATE", &[]).await.unwrap();
+    let claim = tokio::spawn(async move { vanishing.claim(1, Duration::from_secs(60)).await });
+    let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    while watcher.query(waiting, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    network.cut();
+    // The lane is the node's now, which does not hear of it.
+    holding.commit().await.unwrap();
+    let begun = Instant::now();
+    while !other.claim(1, Duration::from_secs(60)).await.is_ok_and(|claimed| claimed.len() == 1) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody gets the lane any more");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(claim.await.unwrap().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
