@@ -22,6 +22,8 @@ struct Seen {
     missing: HashMap<usize, Option<Instant>>,
     retry: Duration,
     latest: Duration,
+    /// What a call of `notify` took at most: whether the machine or the store's server stood still.
+    slowest: Duration,
     received: usize,
     refused: usize,
     repeated: usize,
@@ -31,8 +33,8 @@ impl Receiver {
     pub(super) async fn start(retry: Duration) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (missing, latest) = (HashMap::new(), Duration::ZERO);
-        let seen = Seen { missing, retry, latest, received: 0, refused: 0, repeated: 0 };
+        let (missing, zero) = (HashMap::new(), Duration::ZERO);
+        let seen = Seen { missing, retry, latest: zero, slowest: zero, received: 0, refused: 0, repeated: 0 };
         let state = Arc::new(Mutex::new(seen));
         let router = Router::new().fallback(receive).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -41,6 +43,11 @@ impl Receiver {
 
     pub(super) fn expect(&self, number: usize) {
         self.state.lock().unwrap().missing.insert(number, None);
+    }
+
+    pub(super) fn accepted(&self, took: Duration) {
+        let mut seen = self.state.lock().unwrap();
+        seen.slowest = seen.slowest.max(took);
     }
 
     pub(super) fn missing(&self) -> usize {
@@ -54,10 +61,11 @@ impl Receiver {
 
     pub(super) fn summary(&self) -> String {
         let seen = self.state.lock().unwrap();
-        let Seen { received, refused, repeated, latest, .. } = *seen;
+        let Seen { received, refused, repeated, latest, slowest, .. } = *seen;
         let lost = seen.missing.len();
         format!(
-            "received {received}, refused {refused} once, repeated {repeated}, latest retry {latest:?} late, lost {lost}"
+            "received {received}, refused {refused} once, repeated {repeated}, latest retry {latest:?} late, \
+             slowest notify {slowest:?}, lost {lost}"
         )
     }
 }
