@@ -31,7 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// What the process that soaks works on: a folder, or a schema on the server of the URL.
 const FOLDER: &str = "SOAK_FOLDER";
+#[cfg(feature = "postgres")]
 const SCHEMA: &str = "SOAK_SCHEMA";
+#[cfg(feature = "postgres")]
 const SERVER: &str = "SOAK_SERVER";
 
 fn number(name: &str, default: u32) -> u32 {
