@@ -1,7 +1,8 @@
-//! What a backlog costs: `cargo bench --bench backlog [memory|sqlite]`.
+//! What a backlog costs: `cargo bench --bench backlog [memory|sqlite|postgres]`.
 //!
 //! Claiming and settling must not depend on how much waits, nor on dead targets with long queues. `BACKLOG_ROWS` is the size of
-//! the large backlog, a million by default.
+//! the large backlog, a million by default. PostgreSQL needs `--features postgres`, and `HARBOR_WEBHOOK_TEST_POSTGRES` to name a
+//! server.
 
 mod support;
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use harbor_webhook::policy::Policy;
 use harbor_webhook::store::{Claimed, Hold, Next, Settlement};
 use support::Result;
-use support::measure::{Goal, Meter, Sides, median, print_goal, print_load, rss};
+use support::measure::{Cost, Goal, Meter, Sides, median, print_goal, print_load, rss};
 use support::scene::{self, LEASE, Store};
 
 const ROUNDS: usize = 5;
@@ -34,9 +35,35 @@ async fn main() -> Result<()> {
     if "sqlite".contains(&wanted) {
         let ((with, _one), (without, _other)) = (scene::sqlite().await?, scene::sqlite().await?);
         dead_targets("SQLite", with, without).await?;
-        depth().await?;
+        let ((short, _one), (long, _other)) = (scene::sqlite().await?, scene::sqlite().await?);
+        depth("SQLite", short, long, Cost::cpu_each).await?;
+    }
+    if "postgres".contains(&wanted) {
+        postgres().await?;
     }
     print_load("end");
+    Ok(())
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres() -> Result<()> {
+    let Ok(url) = std::env::var("HARBOR_WEBHOOK_TEST_POSTGRES") else {
+        println!("PostgreSQL: left out; HARBOR_WEBHOOK_TEST_POSTGRES names no server");
+        return Ok(());
+    };
+    let schemas = [(); 4].map(|()| scene::Schema::new(&url));
+    let [with, without, short, long] = &schemas;
+    dead_targets("PostgreSQL", with.store().await?, without.store().await?).await?;
+    depth("PostgreSQL", short.store().await?, long.store().await?, Cost::all_cpu_each).await?;
+    for schema in schemas {
+        schema.drop().await?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres() -> Result<()> {
+    println!("PostgreSQL: left out; build with --features postgres");
     Ok(())
 }
 
@@ -99,33 +126,32 @@ async fn drain<S: Store>(store: &S, alive: &[Policy]) -> Result<Drained> {
     Ok(Drained { claim_us: median(&mut claims), rate: done as f64 / begun.elapsed().as_secs_f64() })
 }
 
-/// A short and a long backlog on SQLite.
-async fn depth() -> Result<()> {
+/// A short and a long backlog.
+async fn depth<S: Store>(name: &str, short: S, long: S, each: fn(&Cost) -> f64) -> Result<()> {
     let large = std::env::var("BACKLOG_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1_000_000);
     let small = 10_000;
-    let ((short, _one), (long, _other)) = (scene::sqlite().await?, scene::sqlite().await?);
     for (store, rows) in [(&short, small), (&long, large)] {
         // A thousand targets, and as many events as it takes. Bodies are shared, as intake shares them.
         let policies = scene::subscribe(store, 1, 1000, &address()).await?;
         scene::fill(store, &policies, rows / 1000, 4).await?;
         if rows == small {
-            claim_and_settle(store).await?;
+            claim_and_settle(store, each).await?;
         }
     }
     let before = rss()?;
     let mut sides = Sides::default();
     for _ in 0..ROUNDS {
-        sides.push(claim_and_settle(&long).await?, claim_and_settle(&short).await?);
+        sides.push(claim_and_settle(&long, each).await?, claim_and_settle(&short, each).await?);
     }
     let grown = rss()? - before;
-    sides.print(&format!("claim and settle with {large} waiting / 10,000, SQLite: CPU"), "us each", Goal::AtMost(1.5));
+    sides.print(&format!("claim and settle with {large} waiting / 10,000, {name}: CPU"), "us each", Goal::AtMost(1.5));
     let detail = format!("from {before:.0} MiB");
-    print_goal(&format!("RSS grown by working on {large} waiting, MiB"), grown, &detail, Goal::AtMost(16.0));
+    print_goal(&format!("RSS grown by working on {large} waiting, {name}, MiB"), grown, &detail, Goal::AtMost(16.0));
     Ok(())
 }
 
 /// Microseconds of CPU for each. Everything is due again at once, so that the backlog stays as it is.
-async fn claim_and_settle<S: Store>(store: &S) -> Result<f64> {
+async fn claim_and_settle<S: Store>(store: &S, each: fn(&Cost) -> f64) -> Result<f64> {
     let meter = Meter::start()?;
     let mut done = 0;
     for _ in 0..BATCHES {
@@ -134,5 +160,5 @@ async fn claim_and_settle<S: Store>(store: &S) -> Result<f64> {
         let again = |claimed: &Claimed| Settlement::new(claimed.lease, Next::Retry(Duration::ZERO));
         store.settle(claimed.iter().map(again).collect()).await?;
     }
-    Ok(meter.stop(done)?.cpu_each())
+    Ok(each(&meter.stop(done)?))
 }

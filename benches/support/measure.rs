@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::Result;
 
-/// What a stretch of work took. The CPU is that of the whole process without its sinks.
+/// What a stretch of work took. The CPU is that of the whole process without its sinks; that of PostgreSQL's processes on this
+/// machine stands beside it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
+    pub(crate) server: Duration,
     pub(crate) count: usize,
 }
 
@@ -26,6 +28,11 @@ impl Cost {
         self.cpu.as_secs_f64() * 1e6 / self.count as f64
     }
 
+    /// The same with the database server's.
+    pub(crate) fn all_cpu_each(&self) -> f64 {
+        (self.cpu + self.server).as_secs_f64() * 1e6 / self.count as f64
+    }
+
     /// Microseconds that passed for each thing.
     pub(crate) fn wall_each(&self) -> f64 {
         self.wall.as_secs_f64() * 1e6 / self.count as f64
@@ -37,26 +44,25 @@ impl Cost {
 pub(crate) struct Meter {
     begun: Instant,
     cpu: Duration,
+    server: Duration,
 }
 
 impl Meter {
     pub(crate) fn start() -> Result<Self> {
-        Ok(Self { cpu: cpu()?, begun: Instant::now() })
+        Ok(Self { cpu: cpu()?, server: server_cpu()?, begun: Instant::now() })
     }
 
     pub(crate) fn stop(self, count: usize) -> Result<Cost> {
         let wall = self.begun.elapsed();
-        Ok(Cost { wall, cpu: cpu()?.saturating_sub(self.cpu), count })
+        let (cpu, server) = (cpu()?.saturating_sub(self.cpu), server_cpu()?.saturating_sub(self.server));
+        Ok(Cost { wall, cpu, server, count })
     }
 }
 
 /// CPU of this process, less that of the threads named `sink`. The kernel counts the process in hundredths of a second, and
 /// its threads in nanoseconds; threads that have ended are in the first figure only.
 fn cpu() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).ok_or("/proc/self/stat");
-    let all = Duration::from_millis((ticks(11)? + ticks(12)?) * 10);
+    let all = ticks(&fs::read_to_string("/proc/self/stat")?, 11..13);
     let mut sinks = Duration::ZERO;
     for task in fs::read_dir("/proc/self/task")? {
         let task = task?.path();
@@ -68,6 +74,26 @@ fn cpu() -> Result<Duration> {
         }
     }
     Ok(all.saturating_sub(sinks))
+}
+
+/// CPU of all processes named `postgres`, and of those of their children that have ended.
+fn server_cpu() -> Result<Duration> {
+    let mut all = Duration::ZERO;
+    for process in fs::read_dir("/proc")? {
+        // A process may end while its file is read.
+        let stat = fs::read_to_string(process?.path().join("stat")).unwrap_or_default();
+        if stat.contains("(postgres)") {
+            all += ticks(&stat, 11..15);
+        }
+    }
+    Ok(all)
+}
+
+/// The sum of these fields, counted from behind the name; they are in hundredths of a second.
+fn ticks(stat: &str, fields: std::ops::Range<usize>) -> Duration {
+    let behind = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks = behind.skip(fields.start).take(fields.len()).filter_map(|field| field.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// Memory of this process that lies in RAM, in MiB.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each of them uses a part
 
 pub(crate) mod measure;
+pub(crate) mod pipeline;
 pub(crate) mod scene;
 pub(crate) mod sink;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use harbor_webhook::delivery::{Attempt, Outcome};
 use harbor_webhook::event::Artifact;
 use harbor_webhook::policy::{Policy, PolicyDraft, PolicyTarget, Target};
 use harbor_webhook::store::{
@@ -40,13 +41,46 @@ pub(crate) async fn sqlite() -> Result<(SqliteStore, TempDir)> {
     Ok((store, folder))
 }
 
-/// In a schema of its own, which is left behind.
+/// A schema of its own on a PostgreSQL server.
 #[cfg(feature = "postgres")]
-pub(crate) async fn postgres(url: &str) -> Result<harbor_webhook::store::PostgresStore> {
-    let schema = format!("harbor_webhook_bench_{}", Uuid::now_v7().simple());
-    let store = harbor_webhook::store::PostgresStore::connect(url, &schema)?;
-    store.migrate().await?;
-    Ok(store)
+#[derive(Debug)]
+pub(crate) struct Schema {
+    url: String,
+    name: String,
+}
+
+#[cfg(feature = "postgres")]
+impl Schema {
+    pub(crate) fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), name: format!("harbor_webhook_bench_{}", Uuid::now_v7().simple()) }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) async fn store(&self) -> Result<harbor_webhook::store::PostgresStore> {
+        let store = harbor_webhook::store::PostgresStore::connect(&self.url, &self.name)?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    pub(crate) async fn drop(&self) -> Result<()> {
+        use harbor_webhook::store::postgres::tokio_postgres::{NoTls, connect};
+        let (client, connection) = connect(&self.url, NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client.batch_execute(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name)).await?)
+    }
+}
+
+/// An attempt that the receiver took.
+pub(crate) fn answered() -> Attempt {
+    let outcome = Outcome::Answered { status: 200, body: String::new(), truncated: false };
+    Attempt::new(chrono::Utc::now(), std::time::Duration::from_micros(100), outcome)
 }
 
 pub(crate) fn loopback() -> Result<DestinationPolicy> {
