@@ -202,12 +202,15 @@ fn seconds(seconds: f64) -> Duration {
 pub(super) async fn due_in(db: &Db<'_>) -> Result<Option<Duration>> {
     let row = db
         .row(
-            "SELECT extract(epoch FROM least(
+            // What was never leased has been due since for ever, which nothing can be subtracted from.
+            "SELECT CASE WHEN at > statement_timestamp() THEN extract(epoch FROM at - statement_timestamp())::float8
+               ELSE 0 END
+             FROM (SELECT least(
                (SELECT min(next_at) FROM {s}.lanes WHERE next_at IS NOT NULL),
                (SELECT min(lease_until) FROM {s}.deliveries WHERE state = 1),
                (SELECT min(lease_until) FROM (SELECT lease_until FROM {s}.outbox
-                  WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 200) o))
-             - statement_timestamp())::float8",
+                  WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 200) o)) AS at) soonest
+             WHERE at < 'infinity'",
             &[],
         )
         .await?;
