@@ -296,13 +296,18 @@ impl PostgresStore {
     }
 
     /// An answer from the view, after another look if it is too old.
-    async fn ask_view<T>(&self, answer: impl Fn(&View) -> Option<T>) -> Result<T> {
+    async fn ask_view<T>(&self, max_age: Duration, answer: impl Fn(&View, Duration) -> Option<T>) -> Result<T> {
+        if let Some(answer) = answer(&self.inner.view, max_age) {
+            return Ok(answer);
+        }
+        let asked = Instant::now();
         // A change in between makes a look worthless; more than a few in a row are not to be expected.
         for _ in 0..8 {
-            if let Some(answer) = answer(&self.inner.view) {
+            self.bounded(async { policies::refresh(&self.db().await?, &self.inner.view).await }).await?;
+            // What was seen since the question is new enough, however long it took.
+            if let Some(answer) = answer(&self.inner.view, max_age.max(asked.elapsed())) {
                 return Ok(answer);
             }
-            self.bounded(async { policies::refresh(&self.db().await?, &self.inner.view).await }).await?;
         }
         Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
     }

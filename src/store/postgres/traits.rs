@@ -18,11 +18,11 @@ use crate::store::{
 #[async_trait]
 impl PolicySource for PostgresStore {
     async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
-        self.ask_view(|view| view.subscribers(project, kind, max_age)).await
+        self.ask_view(max_age, |view, age| view.subscribers(project, kind, age)).await
     }
 
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        self.ask_view(|view| view.resolve(targets, RESOLVE_AGE)).await
+        self.ask_view(RESOLVE_AGE, |view, age| view.resolve(targets, age)).await
     }
 }
 

@@ -218,13 +218,18 @@ impl SqliteStore {
     }
 
     /// An answer from the view, after another look if it is too old.
-    async fn ask_view<T>(&self, answer: impl Fn(&View) -> Option<T>) -> Result<T> {
+    async fn ask_view<T>(&self, max_age: Duration, answer: impl Fn(&View, Duration) -> Option<T>) -> Result<T> {
+        if let Some(answer) = answer(&self.inner.view, max_age) {
+            return Ok(answer);
+        }
+        let asked = Instant::now();
         // A change in between makes a look worthless; more than a few in a row are not to be expected.
         for _ in 0..8 {
-            if let Some(answer) = answer(&self.inner.view) {
+            self.read(policies::refresh).await?;
+            // What was seen since the question is new enough, however long it took.
+            if let Some(answer) = answer(&self.inner.view, max_age.max(asked.elapsed())) {
                 return Ok(answer);
             }
-            self.read(policies::refresh).await?;
         }
         Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
     }
@@ -233,11 +238,11 @@ impl SqliteStore {
 #[async_trait]
 impl PolicySource for SqliteStore {
     async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
-        self.ask_view(|view| view.subscribers(project, kind, max_age)).await
+        self.ask_view(max_age, |view, age| view.subscribers(project, kind, age)).await
     }
 
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        self.ask_view(|view| view.resolve(targets, RESOLVE_AGE)).await
+        self.ask_view(RESOLVE_AGE, |view, age| view.resolve(targets, age)).await
     }
 }
 
