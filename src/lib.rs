@@ -1,13 +1,17 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod caught;
 mod clock;
 pub mod delivery;
 mod dispatcher;
 mod error;
 pub mod event;
 pub mod format;
+pub mod health;
 mod id;
+mod notified;
+pub mod observe;
 pub mod policy;
 mod secret;
 pub mod settings;
@@ -20,5 +24,6 @@ pub use clock::{Clock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventType, Registry};
 pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
+pub use notified::Notified;
 pub use settings::Settings;
-pub use webhooks::{Builder, EventSource, Notified, Policies, Relayed, Webhooks};
+pub use webhooks::{Builder, EventSource, Policies, Relayed, Webhooks};

@@ -58,6 +58,21 @@ impl Outcome {
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Answered { status: 200..=299, .. })
     }
+
+    /// The outcome's class, of few: `2xx` and its like for an answer, [`FailureKind::as_str`] for none.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Answered { status, .. } => match *status / 100 {
+                1 => "1xx",
+                2 => "2xx",
+                3 => "3xx",
+                4 => "4xx",
+                5 => "5xx",
+                _ => "not_http",
+            },
+            Self::Failed { kind, .. } => kind.as_str(),
+        }
+    }
 }
 
 /// The classes of failure without an answer.

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use super::caught::caught;
 use super::shared::Inner;
 use crate::delivery::retry::{Decision, Tried, parse_retry_after};
 use crate::delivery::{Attempt, DeadReason, FailureKind, Outcome};
+use crate::observe::Observation;
 use crate::policy::{Target, TargetType};
 use crate::store::{Claimed, Hold, Next, Settlement};
 use crate::transport::{Request, Response, TransportError};
@@ -15,6 +18,11 @@ const OVERTIME: Duration = Duration::from_secs(1);
 
 /// Makes one attempt and decides what follows.
 pub(super) async fn attempt(inner: &Inner, claimed: Claimed, target: &Target) -> Settlement {
+    let span = tracing::debug_span!("attempt", delivery = %claimed.id, event = %claimed.event_id);
+    make(inner, claimed, target).instrument(span).await
+}
+
+async fn make(inner: &Inner, claimed: Claimed, target: &Target) -> Settlement {
     let started_at = inner.clock.now();
     let started = crate::clock::instant();
     let answer = send(inner, &claimed, target).await;
@@ -28,9 +36,25 @@ pub(super) async fn attempt(inner: &Inner, claimed: Claimed, target: &Target) ->
     let age = claimed.age.saturating_add(duration);
     let tried = Tried::new(claimed.id, claimed.attempts.saturating_add(1), age, &outcome).retry_after(retry_after);
     let decision = inner.settings.retry.decide(&tried);
-    tracing::debug!(delivery = %claimed.id, event = %claimed.event_id, ?decision, ?duration, "attempt made");
+    tracing::debug!(?decision, ?duration, "attempt made");
     let attempt = Attempt::new(started_at, duration, outcome).remote_addr(remote_addr);
+    tell(inner, &claimed, target, &attempt);
     settlement(&claimed, decision, attempt)
+}
+
+fn tell(inner: &Inner, claimed: &Claimed, target: &Target, attempt: &Attempt) {
+    inner.pulse.attempted(claimed, attempt);
+    inner.observers.tell(|| Observation::Attempted {
+        delivery_id: claimed.id,
+        event_id: claimed.event_id,
+        event_type: claimed.event_type,
+        policy_id: claimed.policy_id,
+        target_id: claimed.target_id,
+        target_type: target.target_type,
+        format: &claimed.body.format,
+        number: claimed.attempts.saturating_add(1),
+        attempt,
+    });
 }
 
 fn settlement(claimed: &Claimed, decision: Decision, attempt: Attempt) -> Settlement {

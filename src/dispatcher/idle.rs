@@ -4,6 +4,7 @@ use tokio::sync::{Notify, watch};
 
 use super::shared::Inner;
 use crate::error::Error;
+use crate::observe::Cycle;
 
 /// The longest time without a look at the store.
 const POLL: Duration = Duration::from_secs(1);
@@ -19,6 +20,7 @@ const LONGEST_TROUBLE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Idle<'a> {
     inner: &'a Inner,
+    cycle: Cycle,
     /// Wakes this cycle alone: something was done for it within this process.
     poke: &'a Notify,
     stopped: watch::Receiver<bool>,
@@ -27,8 +29,8 @@ pub(super) struct Idle<'a> {
 }
 
 impl<'a> Idle<'a> {
-    pub(super) fn new(inner: &'a Inner, poke: &'a Notify, stopped: watch::Receiver<bool>) -> Self {
-        Self { inner, poke, stopped, doubts: 0, troubles: 0 }
+    pub(super) fn new(inner: &'a Inner, cycle: Cycle, poke: &'a Notify, stopped: watch::Receiver<bool>) -> Self {
+        Self { inner, cycle, poke, stopped, doubts: 0, troubles: 0 }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -39,10 +41,12 @@ impl<'a> Idle<'a> {
     pub(super) fn busy(&mut self) {
         self.doubts = 0;
         self.troubles = 0;
+        self.inner.pulse.answered(self.cycle, true);
     }
 
     /// The cycle found nothing: returns when there may be something, or at shutdown.
     pub(super) async fn wait(&mut self) {
+        self.inner.pulse.answered(self.cycle, false);
         let pause = Duration::from_millis(1 << self.doubts.min(8)).min(LONGEST_DOUBT);
         let doubtful = self.doubts > 0;
         self.doubts += 1;
@@ -75,6 +79,7 @@ impl<'a> Idle<'a> {
     pub(super) async fn trouble(&mut self, error: &Error) {
         let pause = Duration::from_millis(100 << self.troubles.min(6)).min(LONGEST_TROUBLE);
         self.troubles += 1;
+        self.inner.trouble(self.cycle, error, pause);
         tracing::warn!(%error, ?pause, "the store failed; trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
 use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
@@ -9,6 +10,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::format::{Format, RenderContext, Scope};
 use crate::id::PolicyId;
+use crate::observe::{Cycle, Observation};
 use crate::policy::{Policy, PolicyTarget, TargetType};
 use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
 use crate::together::side_by_side;
@@ -20,7 +22,7 @@ const PART: usize = 1000;
 
 /// The cycle that turns events into deliveries.
 pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &Notify) -> Result<()> {
-    let mut idle = Idle::new(inner, &inner.appended, stopped);
+    let mut idle = Idle::new(inner, Cycle::Intake, &inner.appended, stopped);
     let mut left = Left::default();
     while !idle.is_stopped() {
         match round(inner, &mut left).await {
@@ -42,23 +44,35 @@ async fn round(inner: &Inner, left: &mut Left) -> Result<usize> {
     let mut claimed = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
     let count = claimed.len();
     claimed.extend(left.take_due());
-    let events: Vec<_> = claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event)))).collect();
+    let events: Vec<_> =
+        claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event).instrument(span(event))))).collect();
     let results = side_by_side(events).await;
-    let mut failed = None;
+    let (mut failed, mut again) = (None, None);
     for (n, (event, done)) in claimed.into_iter().zip(results).enumerate() {
         match done {
             Ok(Ok(())) => {}
             Ok(Err(e)) if !e.is_retryable() => return Err(e),
             Ok(Err(e)) => {
                 left.keep(event);
-                failed = failed.or((n < count).then_some(e));
+                let fault = if n < count { &mut failed } else { &mut again };
+                fault.get_or_insert(e);
             }
             // A host's policy source panicked. The event's lease runs out and it is tried again.
             Err(Panicked) => tracing::error!("fanning an event out panicked"),
         }
     }
     left.rest();
+    if let Some(e) = again {
+        inner.trouble(Cycle::Intake, &e, left.pause());
+    }
     failed.map_or(Ok(count), Err)
+}
+
+fn span(claimed: &ClaimedEvent) -> tracing::Span {
+    match &claimed.event {
+        Ok(event) => tracing::debug_span!("intake", event = %event.id),
+        Err(_) => tracing::debug_span!("intake", row = claimed.lease.key),
+    }
 }
 
 async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
@@ -68,8 +82,9 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
     };
     let policies = inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await?;
     let mut renderer = Renderer { inner, event, bodies: Vec::new() };
-    let mut part = FanOut::default();
+    let (mut part, mut failed) = (FanOut::default(), Vec::new());
     let targets: Vec<_> = policies.iter().flat_map(|p| std::iter::zip(std::iter::repeat(p), &p.targets)).collect();
+    let deliveries = targets.len();
     for (policy, target) in targets {
         if part.deliveries.len() == PART {
             let full = std::mem::take(&mut part);
@@ -78,6 +93,9 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
             }
         }
         let body = renderer.body(policy, target);
+        if let Err(reason) = &body {
+            failed.push((policy, target, reason.clone()));
+        }
         let new =
             NewDelivery::new(policy.id, target, body.as_ref().map(|b| b.id).map_err(Clone::clone), lane(inner, target));
         part.deliveries.push(new);
@@ -88,13 +106,28 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
         }
     }
     part.last = true;
-    inner.deliveries.fan_out(&claimed.lease, part).await.map(|_| ())
+    if inner.deliveries.fan_out(&claimed.lease, part).await? == Fenced::Done {
+        tracing::debug!(deliveries, "fanned out");
+        inner.observers.tell(|| Observation::FannedOut { event, deliveries });
+        for (policy, target, reason) in &failed {
+            not_rendered(inner, event, policy, target, reason);
+        }
+    }
+    Ok(())
+}
+
+fn not_rendered(inner: &Inner, event: &Event, policy: &Policy, target: &PolicyTarget, reason: &str) {
+    let (policy_id, target_id, format) = (policy.id, target.id, target.target.format_name());
+    inner.observers.tell(|| Observation::NotRendered { event, policy_id, target_id, format, reason });
 }
 
 async fn set_aside(inner: &Inner, lease: &Lease, reason: String) -> Result<()> {
     tracing::error!(row = lease.key, reason, "an event in the outbox cannot be read and is set aside");
-    let part = FanOut { last: true, set_aside: Some(reason), ..FanOut::default() };
-    inner.deliveries.fan_out(lease, part).await.map(|_| ())
+    let part = FanOut { last: true, set_aside: Some(reason.clone()), ..FanOut::default() };
+    if inner.deliveries.fan_out(lease, part).await? == Fenced::Done {
+        inner.observers.tell(|| Observation::SetAside { reason: &reason });
+    }
+    Ok(())
 }
 
 fn lane(inner: &Inner, target: &PolicyTarget) -> LaneLimits {

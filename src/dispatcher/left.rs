@@ -36,6 +36,11 @@ impl Left {
         }
     }
 
+    /// How long those that are kept wait.
+    pub(super) fn pause(&self) -> Duration {
+        self.next.map_or(Duration::ZERO, |(_, pause)| pause)
+    }
+
     /// All due events were tried: those that are kept wait, and longer each time.
     pub(super) fn rest(&mut self) {
         let pause = match self.next {

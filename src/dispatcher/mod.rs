@@ -1,17 +1,19 @@
-//! The loop behind [`Webhooks::run`](crate::Webhooks::run): four cycles that share nothing but the store.
+//! The loop behind [`Webhooks::run`](crate::Webhooks::run): five cycles that share nothing but the store.
 //!
 //! * `intake` turns events of the outbox into deliveries,
 //! * `sending` claims deliveries, somewhat ahead, for the `workers`, which make one `attempt` after the other,
 //! * `settle` writes down what came of them, many at a time,
-//! * `sweep` removes old history.
+//! * `sweep` removes old history,
+//! * `sample` tells observers what waits.
 //!
 //! They end when the host says so, and then within the settings' grace.
 
 mod attempt;
-mod caught;
 mod idle;
 mod intake;
 mod left;
+mod pulse;
+mod sample;
 mod sending;
 mod settle;
 mod shared;
@@ -25,16 +27,27 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use pulse::Pulse;
 pub(crate) use shared::{Inner, VIEW_AGE};
 
+use crate::caught;
 use crate::error::Result;
 
 /// What is left for the last settlements when the grace is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(inner: Arc<Inner>, shutdown: impl Future) -> Result<()> {
+    let running = inner.pulse.begin();
+    let ended = until(&inner, shutdown).await;
+    if let Err(error) = &ended {
+        running.ended_with(error);
+    }
+    ended
+}
+
+async fn until(inner: &Arc<Inner>, shutdown: impl Future) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let mut cycles = pin!(cycles(&inner, &stopped));
+    let mut cycles = pin!(cycles(inner, &stopped));
     tokio::select! {
         ended = &mut cycles => return ended,
         _ = shutdown => {}
@@ -61,6 +74,7 @@ async fn cycles(inner: &Arc<Inner>, stopped: &watch::Receiver<bool>) -> Result<(
             intake::run(inner, stopped.clone(), &news),
             sending::run(inner, stopped.clone(), &news, &results, &is_unwritten),
             sweep::run(inner, stopped.clone()),
+            sample::run(inner, stopped.clone()),
         );
         drop(results); // tells `settle` that nothing more comes
         ended.map(|_| ())

@@ -9,6 +9,7 @@ use super::shared::Inner;
 use super::workers::{Ready, Workers};
 use crate::error::Result;
 use crate::id::TargetId;
+use crate::observe::Cycle;
 use crate::store::{Claimed, Next, Resolved, Settlement};
 
 /// Deliveries claimed at once.
@@ -36,7 +37,7 @@ async fn claim(
     unwritten: &watch::Receiver<bool>,
     workers: &mut Workers,
 ) -> Result<()> {
-    let mut idle = Idle::new(inner, news, stopped.clone());
+    let mut idle = Idle::new(inner, Cycle::Sending, news, stopped.clone());
     while !idle.is_stopped() {
         if *unwritten.borrow() {
             // What would be claimed now could not be settled either.

@@ -4,6 +4,8 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::shared::Inner;
 use crate::error::Result;
+use crate::id::DeliveryId;
+use crate::observe::{Cycle, Observation};
 use crate::store::{Fenced, Settlement};
 
 /// Settlements written at once.
@@ -37,6 +39,8 @@ async fn settle(inner: &Inner, batch: Vec<Settlement>, unwritten: &watch::Sender
         match inner.deliveries.settle(batch.clone()).await {
             Ok(fenced) => {
                 unwritten.send_if_modified(std::mem::take);
+                inner.pulse.answered(Cycle::Settling, true);
+                tell(inner, &batch, &fenced);
                 let stale = fenced.iter().filter(|fenced| **fenced == Fenced::Stale).count();
                 if stale > 0 {
                     tracing::info!(stale, "results came after their leases had run out and were not written");
@@ -46,10 +50,21 @@ async fn settle(inner: &Inner, batch: Vec<Settlement>, unwritten: &watch::Sender
             Err(e) if !e.is_retryable() => return Err(e),
             Err(error) => {
                 unwritten.send_replace(true);
+                inner.trouble(Cycle::Settling, &error, pause);
                 tracing::warn!(%error, ?pause, "results could not be written; trying again, and nothing is claimed");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_TROUBLE);
             }
         }
+    }
+}
+
+fn tell(inner: &Inner, batch: &[Settlement], fenced: &[Fenced]) {
+    for (settlement, fenced) in batch.iter().zip(fenced) {
+        let delivery_id = DeliveryId(settlement.lease.key);
+        inner.observers.tell(|| match fenced {
+            Fenced::Done => Observation::Settled { delivery_id, settlement },
+            Fenced::Stale => Observation::Stale { delivery_id },
+        });
     }
 }

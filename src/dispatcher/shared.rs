@@ -3,11 +3,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::caught::{Panicked, caught};
+use super::pulse::Pulse;
+use crate::caught::{Panicked, caught};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Formats;
 use crate::id::TargetId;
+use crate::observe::{Cycle, Observation, Observers};
 use crate::settings::Settings;
 use crate::store::{DeliveryStore, PolicySource, PolicyStore, Resolved};
 use crate::transport::{DestinationPolicy, Transport};
@@ -28,9 +30,17 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     /// Wakes intake when this process appended an event.
     pub(crate) appended: Notify,
+    pub(crate) observers: Observers,
+    pub(crate) pulse: Pulse,
 }
 
 impl Inner {
+    /// The store failed, and a cycle tries again after a pause.
+    pub(super) fn trouble(&self, cycle: Cycle, error: &Error, pause: Duration) {
+        self.pulse.failed(cycle, error, &*self.clock);
+        self.observers.tell(|| Observation::StoreFailed { cycle, error, pause });
+    }
+
     /// Asks where deliveries of these targets go now. A host's policy source may panic.
     pub(super) async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
         let panicked = || Error::new(ErrorKind::Unavailable, "the policy source panicked");

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::shared::Inner;
 use crate::error::Result;
+use crate::observe::{Cycle, Observation};
 
 /// Rows looked at in one step.
 const STEP: usize = 1000;
@@ -18,9 +19,15 @@ pub(super) async fn run(inner: &Inner, mut stopped: watch::Receiver<bool>) -> Re
     keep.max_age = inner.settings.retry.max_age;
     loop {
         let pause = match inner.deliveries.sweep(&keep, STEP).await {
-            Ok(swept) if swept.more => BREATH,
-            Ok(_) => PAUSE,
-            Err(e) if e.is_retryable() => PAUSE,
+            Ok(swept) => {
+                inner.pulse.answered(Cycle::Sweeping, swept.removed + swept.expired > 0);
+                inner.observers.tell(|| Observation::Swept(swept));
+                if swept.more { BREATH } else { PAUSE }
+            }
+            Err(e) if e.is_retryable() => {
+                inner.trouble(Cycle::Sweeping, &e, PAUSE);
+                PAUSE
+            }
             Err(e) => return Err(e),
         };
         tokio::select! {

@@ -523,6 +523,8 @@ pub struct Status {
     pub waiting: u64,
     /// The age of the oldest of them.
     pub oldest_waiting: Option<Duration>,
+    /// How many bytes they take, if the store knows without counting.
+    pub waiting_bytes: Option<u64>,
     /// Deliveries set aside by an operator.
     pub parked: u64,
     /// Deliveries given up and kept.

@@ -4,12 +4,13 @@ use tokio::sync::Notify;
 
 use super::Webhooks;
 use crate::clock::{Clock, SystemClock};
-use crate::dispatcher::Inner;
+use crate::dispatcher::{Inner, Pulse};
 #[cfg(not(feature = "reqwest"))]
 use crate::error::Error;
 #[allow(unused_imports)] // named in the documentation
 use crate::error::{ErrorKind, Result};
 use crate::format::{Format, Formats};
+use crate::observe::{Observer, Observers};
 use crate::settings::Settings;
 use crate::store::{DeliveryStore, PolicySource, PolicyStore};
 use crate::transport::{DestinationPolicy, Transport};
@@ -26,6 +27,7 @@ pub struct Builder {
     formats: Vec<Arc<dyn Format>>,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    observers: Observers,
 }
 
 impl Builder {
@@ -52,6 +54,7 @@ impl Builder {
             formats: Vec::new(),
             settings: Settings::harbor(),
             clock: Arc::new(SystemClock),
+            observers: Observers::default(),
         }
     }
 
@@ -76,6 +79,12 @@ impl Builder {
     /// Replaces the system's clock as the source of the times that people read.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Adds an observer, which is told what happens. There may be any number of them.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.add(Arc::new(observer));
         self
     }
 
@@ -104,6 +113,8 @@ impl Builder {
             settings: self.settings,
             clock: self.clock,
             appended: Notify::new(),
+            observers: self.observers,
+            pulse: Pulse::default(),
         };
         Ok(Webhooks { inner: Arc::new(inner) })
     }

@@ -1,6 +1,7 @@
 //! The front door.
 
 mod builder;
+mod health;
 mod policies;
 mod relay;
 
@@ -16,9 +17,11 @@ use crate::dispatcher::{self, Inner, VIEW_AGE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{DeliveryId, ProjectId};
+use crate::notified::Notified;
+use crate::observe::{Bound, Observation};
 use crate::store::{
-    Appended, Change, DeliveryStore, Detail, Filter, Hold, Page, PolicyFilter, PolicySource, PolicyStore, Resolved,
-    Status,
+    Appended, Change, Changed, DeliveryStore, Detail, Filter, Hold, Page, PolicyFilter, PolicySource, PolicyStore,
+    Resolved, Status,
 };
 use crate::transport::DestinationPolicy;
 
@@ -53,18 +56,6 @@ pub struct Webhooks {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Notified {
-    /// It is kept, as durably as the store promises, and will be sent.
-    Queued,
-    /// An event of this id was taken before; nothing changed.
-    Duplicate,
-    /// No enabled policy of the project wants it, or webhooks are switched off. Nothing was written.
-    NoSubscriber,
-}
-
 impl Webhooks {
     /// Starts to build one on a store that keeps both policies and deliveries.
     ///
@@ -96,6 +87,16 @@ impl Webhooks {
     ///
     /// If the future is dropped the event was taken or was not; calling again with the same event is safe.
     pub async fn notify(&self, event: &Event) -> Result<Notified> {
+        let outcome = self.take(event).await;
+        let full = outcome.as_ref().is_err_and(|e| e.kind() == ErrorKind::Full);
+        self.inner.observers.tell(|| Observation::Notified { event, outcome: outcome.as_ref().copied() });
+        if full {
+            self.inner.observers.tell(|| Observation::BoundReached { bound: Bound::Outbox, times: 1 });
+        }
+        outcome
+    }
+
+    async fn take(&self, event: &Event) -> Result<Notified> {
         event.check()?;
         match self.inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await {
             Ok(nobody) if nobody.is_empty() => return Ok(Notified::NoSubscriber),
@@ -198,7 +199,7 @@ impl Webhooks {
         {
             return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: its target was deleted")));
         }
-        let changed = self.inner.deliveries.change(&Filter::id(id), Change::Redeliver, Page::first(1)).await?;
+        let changed = self.inner.change(&Filter::id(id), Change::Redeliver, Page::first(1)).await?;
         if changed.count == 0 {
             return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: is still waiting, or has no body")));
         }
@@ -247,12 +248,20 @@ impl Inner {
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "the host keeps its policies itself; change them there"))
     }
 
+    /// Changes a page of deliveries, and tells of it.
+    async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
+        let changed = self.deliveries.change(which, to, page).await?;
+        if changed.count > 0 {
+            self.observers.tell(|| Observation::Changed { to, count: changed.count });
+        }
+        Ok(changed)
+    }
+
     /// Goes on until all selected deliveries are changed.
     async fn change_all(&self, which: &Filter, to: Change) -> Result<()> {
         let mut page = Page::first(1000);
         loop {
-            let changed = self.deliveries.change(which, to, page).await?;
-            match changed.next {
+            match self.change(which, to, page).await?.next {
                 Some(next) => page = Page::after(next, 1000),
                 None => return Ok(()),
             }

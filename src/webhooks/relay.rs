@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Notified, Webhooks};
+use super::Webhooks;
 use crate::error::{ErrorKind, Result};
 use crate::event::Event;
+use crate::notified::Notified;
 use crate::together::side_by_side;
 
 /// Events taken from a source at once.

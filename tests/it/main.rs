@@ -21,6 +21,7 @@ mod formats;
 mod full_disk;
 #[cfg(feature = "postgres")]
 mod full_server;
+mod health;
 mod host_transactions;
 mod job_log;
 mod large_fan_out;
@@ -42,3 +43,4 @@ mod transport;
 mod troubled;
 #[cfg(feature = "postgres")]
 mod troubled_server;
+mod watching;

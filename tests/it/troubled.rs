@@ -29,20 +29,22 @@ const BROKEN: ProjectId = ProjectId(7);
 
 /// What fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fault {
+pub(crate) enum Fault {
     FanOut,
     OneProject,
     Resolve,
     ResolvePanics,
     Settle,
+    /// `status` does not fail, it does not answer.
+    Status,
 }
 
 /// A memory store that fails at one thing until it is mended.
 #[derive(Debug)]
-struct Failing {
-    store: MemoryStore,
-    fault: Fault,
-    mended: Arc<AtomicBool>,
+pub(crate) struct Failing {
+    pub(crate) store: MemoryStore,
+    pub(crate) fault: Fault,
+    pub(crate) mended: Arc<AtomicBool>,
 }
 
 impl Failing {
@@ -120,6 +122,9 @@ impl DeliveryStore for Failing {
         self.store.sweep(keep, max).await
     }
     async fn status(&self) -> Result<Status> {
+        if self.at(Fault::Status).is_err() {
+            std::future::pending::<()>().await;
+        }
         self.store.status().await
     }
     async fn ready(&self, at_most: Duration) -> Result<()> {

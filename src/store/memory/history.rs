@@ -135,6 +135,7 @@ impl State {
             oldest_event: self.outbox.oldest().map(|since| self.now.since(since)),
             waiting: (self.waiting - self.parked) as u64,
             oldest_waiting: self.oldest_waiting(),
+            waiting_bytes: Some(self.weights.waiting as u64),
             parked: self.parked as u64,
             dead: self.ended.dead() as u64,
             closed_lanes: closed.take(SHOWN).collect(),

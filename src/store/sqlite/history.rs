@@ -331,6 +331,7 @@ pub(super) fn status(db: &Db<'_>, now: Now) -> Result<Status> {
         )?,
         waiting: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state IN (0, 1)")?,
         oldest_waiting: oldest("SELECT min(since) FROM harbor_webhook_deliveries WHERE state IN (0, 1)")?,
+        waiting_bytes: None,
         parked: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state = 2")?,
         dead: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state = 4")?,
         closed_lanes,

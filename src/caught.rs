@@ -5,10 +5,10 @@ use std::task::Poll;
 
 /// A host's code panicked.
 #[derive(Debug)]
-pub(super) struct Panicked;
+pub(crate) struct Panicked;
 
 /// Runs a host's future; a panic ends it, and nothing else.
-pub(super) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
@@ -18,6 +18,6 @@ pub(super) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> 
 }
 
 /// Runs a host's function; a panic ends it, and nothing else.
-pub(super) fn caught_now<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(crate) fn caught_now<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(function)).map_err(|_| Panicked)
 }
