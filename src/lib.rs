@@ -10,6 +10,8 @@ pub mod event;
 pub mod format;
 pub mod health;
 mod id;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod notified;
 pub mod observe;
 pub mod policy;

@@ -28,10 +28,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use harbor_webhook::metrics::MetricsObserver;
 use harbor_webhook::policy::{HarborPolicy, PolicyDraft};
 use harbor_webhook::store::{MemoryStore, SqliteStore};
 use harbor_webhook::transport::DestinationPolicy;
 use harbor_webhook::{Builder, Error, ProjectId, Webhooks};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -42,6 +44,9 @@ use server::Bridge;
 
 /// What is left for requests under way when the program shall end.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// The buckets of how long attempts take.
+const SECONDS: [f64; 10] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -70,11 +75,14 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
         Some(path) => read_policies(path)?,
         None => Vec::new(),
     };
-    let hooks = builder(options).await?.settings(settings).build().map_err(|e| e.to_string())?;
+    let metrics = PrometheusBuilder::new().set_buckets(&SECONDS).and_then(PrometheusBuilder::install_recorder);
+    let metrics = metrics.map_err(|e| e.to_string())?;
+    let hooks = builder(options).await?.settings(settings).observer(MetricsObserver::new());
+    let hooks = hooks.build().map_err(|e| e.to_string())?;
     upsert(&hooks, policies).await?;
     let reader = Reader { projects, registry: options.public_endpoint.clone() };
     let listener = TcpListener::bind(options.listen).await.map_err(|e| format!("--listen {}: {e}", options.listen))?;
-    Ok((listener, Bridge::new(hooks, reader)))
+    Ok((listener, Bridge::new(hooks, reader, metrics)))
 }
 
 async fn builder(options: &Options) -> Result<Builder, String> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use harbor_webhook::delivery::retry::Schedule;
 use harbor_webhook::{ProjectId, Registry, Settings};
 
@@ -14,7 +14,8 @@ use harbor_webhook::{ProjectId, Registry, Settings};
 ///
 /// Point the registry's notifications at POST /distribution: each push, pull and deletion of a manifest goes to the
 /// targets of the policies that want it, in Harbor's formats, with retries. Other programs report events in Harbor's
-/// Default format to POST /projects/ID/events. GET /healthz says what waits. Nothing here asks callers who they are:
+/// Default format to POST /projects/ID/events. GET /healthz says what waits and what is stuck, GET /metrics the same and more
+/// in Prometheus' text format. Nothing here asks callers who they are:
 /// keep the address reachable for the registry only.
 #[derive(Debug, Parser)]
 #[command(name = "registry_bridge")]
@@ -45,6 +46,11 @@ pub(crate) struct Options {
     #[arg(long = "project", value_name = "NAME=ID")]
     pub(crate) projects: Vec<Project>,
 
+    /// How patient: `harbor` as Harbor is, three retries within minutes; `extended` for receivers across the internet, ten
+    /// retries over almost three days. The file and the flags below win over it.
+    #[arg(long, value_name = "MANNER", default_value = "harbor")]
+    pub(crate) retry: Retry,
+
     /// Harbor's harbor.yml, of which the `notification` block is read. The flags below win over it.
     #[arg(long, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
@@ -61,6 +67,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
 
+    /// How many requests may be under way at once to one HTTP target; 4 when not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) per_target: Option<u32>,
+
     /// A network that webhooks may be sent to, for example 10.0.0.0/8; repeatable. Without it: public addresses only.
     #[arg(long = "allow-network", value_name = "CIDR")]
     pub(crate) allow_networks: Vec<String>,
@@ -76,9 +86,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Harbor's settings, or those of `--settings`, with the flags on top.
+    /// The settings of `--retry`, then those of `--settings`, with the flags on top.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
-        let mut settings = Settings::harbor();
+        let mut settings = match self.retry {
+            Retry::Harbor => Settings::harbor(),
+            Retry::Extended => Settings::extended(),
+        };
         if let Some(path) = &self.settings {
             let named = |e: &dyn std::fmt::Display| format!("--settings {}: {e}", path.display());
             let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
@@ -93,6 +106,9 @@ impl Options {
         if let Some(timeout) = self.timeout {
             settings.timeout = timeout;
         }
+        if let Some(at_once) = self.per_target {
+            settings.lane.max_in_flight = at_once;
+        }
         Ok(settings)
     }
 
@@ -106,6 +122,13 @@ impl Options {
         }
         Ok(projects)
     }
+}
+
+/// How failed deliveries are tried again.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Retry {
+    Harbor,
+    Extended,
 }
 
 /// `memory`, `sqlite:PATH` or `postgres://…`.

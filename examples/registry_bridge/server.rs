@@ -1,4 +1,4 @@
-//! The three endpoints.
+//! The endpoints.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use harbor_webhook::event::Payload;
 use harbor_webhook::{Error, ErrorKind, Event, ProjectId, Webhooks};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 use crate::distribution::Reader;
@@ -25,13 +26,14 @@ const MAX_EVENT: usize = 1024 * 1024;
 pub(crate) struct Bridge {
     pub(crate) hooks: Webhooks,
     pub(crate) reader: Reader,
+    metrics: PrometheusHandle,
     /// Notifications of repositories without a project, since the start.
     strangers: AtomicU64,
 }
 
 impl Bridge {
-    pub(crate) fn new(hooks: Webhooks, reader: Reader) -> Self {
-        Self { hooks, reader, strangers: AtomicU64::new(0) }
+    pub(crate) fn new(hooks: Webhooks, reader: Reader, metrics: PrometheusHandle) -> Self {
+        Self { hooks, reader, metrics, strangers: AtomicU64::new(0) }
     }
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn router(bridge: Bridge) -> Router {
         .route("/distribution", post(distribution).layer(DefaultBodyLimit::max(MAX_ENVELOPE)))
         .route("/projects/{id}/events", post(event).layer(DefaultBodyLimit::max(MAX_EVENT)))
         .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
         .with_state(Arc::new(bridge))
 }
 
@@ -82,22 +85,38 @@ async fn event(
     Ok((StatusCode::ACCEPTED, Json(json!({ "event_id": event.id }))).into_response())
 }
 
-async fn healthz(State(bridge): State<Arc<Bridge>>) -> Result<Response, Refused> {
-    let status = bridge.hooks.status().await?;
+/// What waits, and in `problems` what is stuck, in words. The status is `ok` as long as the store answers, and 503 if it does
+/// not: what stands among the problems is for people, and a restart would mend none of it.
+async fn healthz(State(bridge): State<Arc<Bridge>>) -> Response {
+    let health = bridge.hooks.health().await;
     let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
-    Ok(Json(json!({
+    let Some(waiting) = &health.waiting else {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(json!(health))).into_response();
+    };
+    Json(json!({
         "status": "ok",
-        "outbox": status.outbox,
-        "oldest_event_seconds": seconds(status.oldest_event),
-        "waiting": status.waiting,
-        "oldest_waiting_seconds": seconds(status.oldest_waiting),
-        "parked": status.parked,
-        "dead": status.dead,
-        "closed_lanes": status.closed_lanes.len(),
-        "set_aside": status.set_aside.len(),
+        "problems": health.problems,
+        "outbox": waiting.events,
+        "oldest_event_seconds": seconds(waiting.oldest_event),
+        "waiting": waiting.deliveries,
+        "oldest_waiting_seconds": seconds(waiting.oldest_delivery),
+        "parked": waiting.parked,
+        "dead": waiting.dead,
+        "closed_lanes": health.closed_lanes.len(),
+        "lanes": health.closed_lanes,
+        "set_aside": waiting.set_aside,
         "ignored_unknown_project": bridge.strangers.load(Ordering::Relaxed),
+        "run": health.run,
+        "store_faults": health.store_faults,
+        "failed_attempts": health.failed_attempts,
     }))
-    .into_response())
+    .into_response()
+}
+
+/// Prometheus' text format.
+async fn metrics(State(bridge): State<Arc<Bridge>>) -> Response {
+    bridge.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], bridge.metrics.render()).into_response()
 }
 
 /// A request that was not granted.

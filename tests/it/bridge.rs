@@ -149,6 +149,8 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     refused(&["--timeout", "0s"], &["--timeout"]);
     refused(&["--project", "library=2", "--project", "library=3"], &["--project", "library=3"]);
     refused(&["--nonsense"], &["--nonsense"]);
+    refused(&["--retry", "never"], &["--retry", "never", "extended"]);
+    refused(&["--per-target", "0"], &["--per-target", "0"]);
     refused(&["--store", "memory", "--allow-network", "10.0.0.0/99"], &["--allow-network", "10.0.0.0/99"]);
     refused(&["--store", "memory", "--policies", "/nowhere.json"], &["--policies", "/nowhere.json"]);
 
@@ -160,4 +162,39 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     refused(&["--store", "memory", "--policies", &wrong, LOOPBACK[0], LOOPBACK[1]], &["--policies", "PULLED"]);
     let settings = write(files.path(), "harbor.yml", "notification:\n  webhook_job_max_retry: often\n");
     refused(&["--store", "memory", "--settings", &settings], &["--settings", "webhook_job_max_retry"]);
+}
+
+/// Harbor waits at least 16 seconds before the first retry, `extended` five or six.
+#[test]
+fn the_extended_retries_come_sooner_at_first() {
+    let (dir, catcher) = (tempfile::tempdir().unwrap(), Catcher::answering(&[500]));
+    let policies = policies(dir.path(), &catcher.url(), "Default");
+    let args = ["--store", "memory", "--policies", &policies, "--retry", "extended"];
+    let bridge = Bridge::start(dir.path(), &[&args[..], &LOOPBACK].concat());
+    assert_eq!(bridge.post("/projects/2/events", "", &push("3.20")).0, 202);
+    catcher.next();
+    let failed = Instant::now();
+    catcher.next();
+    let pause = failed.elapsed();
+    assert!(pause > Duration::from_secs(4) && pause < Duration::from_secs(14), "{pause:?}");
+}
+
+#[test]
+fn requests_to_one_target_at_once_can_be_limited() {
+    let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    listener.set_nonblocking(true).unwrap();
+    let policies = policies(dir.path(), &format!("http://{}/hook", listener.local_addr().unwrap()), "Default");
+    let args = ["--store", "memory", "--policies", &policies, "--per-target", "2", "--timeout", "1m"];
+    let bridge = Bridge::start(dir.path(), &[&args[..], &LOOPBACK].concat());
+    for n in 0..5 {
+        assert_eq!(bridge.post("/projects/2/events", "", &push(&format!("t{n}"))).0, 202);
+    }
+    // They are accepted and never answered.
+    let mut held: Vec<_> = (0..2).map(|_| wait_for("a request", || listener.accept().ok())).collect();
+    wait_for("the fan-out", || (bridge.healthz()["waiting"] == 5).then_some(()));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(listener.accept().is_err(), "a third request at once");
+    // One that ends makes room for one.
+    drop(held.pop());
+    held.push(wait_for("the next request", || listener.accept().ok()));
 }

@@ -41,7 +41,11 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
     }
     assert!(refused == 20 && accepted.len() > 10, "{refused} refused, {} accepted", accepted.len());
     // What is there can still be looked at.
-    assert_eq!(bridge.healthz()["status"], "ok");
+    let health = bridge.healthz();
+    assert_eq!(health["status"], "ok");
+    // And it says what is wrong.
+    let named = |health: &serde_json::Value| health["problems"].to_string().contains("disk").then_some(());
+    wait_for("the disk to be named", || named(&bridge.healthz()));
 
     bridge.lift_limit();
     let catcher = Catcher::at(address);

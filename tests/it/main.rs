@@ -26,6 +26,7 @@ mod host_transactions;
 mod job_log;
 mod large_fan_out;
 mod memory;
+mod metrics;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;

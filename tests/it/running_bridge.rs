@@ -68,10 +68,15 @@ impl Bridge {
     }
 
     pub(crate) fn healthz(&self) -> serde_json::Value {
-        let answer = exchange(self.address, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        serde_json::from_str(&self.get("/healthz")).unwrap()
+    }
+
+    /// The body of what is there.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let answer = exchange(self.address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
         let (status, body) = split(&answer);
         assert_eq!(status, 200, "{body}");
-        serde_json::from_str(&body).unwrap()
+        body
     }
 
     /// POSTs a body, to a bridge that may be gone before it has answered.
