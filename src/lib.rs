@@ -28,4 +28,4 @@ pub use event::{Event, EventType, Registry};
 pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
 pub use notified::Notified;
 pub use settings::Settings;
-pub use webhooks::{Builder, EventSource, Policies, Relayed, Webhooks};
+pub use webhooks::{Builder, EventSource, Policies, Redelivered, Relayed, Skipped, Webhooks};

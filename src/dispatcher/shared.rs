@@ -42,7 +42,7 @@ impl Inner {
     }
 
     /// Asks where deliveries of these targets go now. A host's policy source may panic.
-    pub(super) async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
+    pub(crate) async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
         let panicked = || Error::new(ErrorKind::Unavailable, "the policy source panicked");
         caught(self.source.resolve(targets)).await.unwrap_or_else(|Panicked| Err(panicked()))
     }

@@ -366,6 +366,13 @@ impl Filter {
         self
     }
 
+    /// Narrows to those made at this time or later.
+    #[must_use]
+    pub fn since(mut self, time: DateTime<Utc>) -> Self {
+        self.since = Some(time);
+        self
+    }
+
     /// Whether a delivery is selected.
     pub fn selects(&self, delivery: &Delivery) -> bool {
         self.id.is_none_or(|id| id == delivery.id)

@@ -2,6 +2,7 @@
 
 mod builder;
 mod health;
+mod operate;
 mod policies;
 mod relay;
 
@@ -9,10 +10,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use builder::Builder;
+pub use operate::{Redelivered, Skipped};
 pub use policies::Policies;
 pub use relay::{EventSource, Relayed};
 
-use crate::delivery::{CancelReason, Delivery, job_log};
+use crate::delivery::{Delivery, job_log};
 use crate::dispatcher::{self, Inner, VIEW_AGE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -21,7 +23,7 @@ use crate::notified::Notified;
 use crate::observe::{Bound, Observation};
 use crate::store::{
     Appended, Change, Changed, DeliveryStore, Detail, Filter, Hold, Page, PolicyFilter, PolicySource, PolicyStore,
-    Resolved, Status,
+    Status,
 };
 use crate::transport::DestinationPolicy;
 
@@ -185,34 +187,6 @@ impl Webhooks {
     pub async fn job_log(&self, id: DeliveryId) -> Result<String> {
         let detail = self.delivery(id).await?.ok_or_else(|| no_delivery(id))?;
         Ok(job_log(&detail.delivery, detail.body.as_ref().map(|body| &*body.bytes), &detail.attempts))
-    }
-
-    /// Makes a finished or parked delivery due again: the same id and bytes, a fresh attempt budget.
-    ///
-    /// # Errors
-    ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such delivery (any more); [`Conflict`](ErrorKind::Conflict) if it is
-    /// waiting anyway, has no body, or if its target is gone.
-    pub async fn redeliver(&self, id: DeliveryId) -> Result<()> {
-        let detail = self.delivery(id).await?.ok_or_else(|| no_delivery(id))?;
-        if matches!(self.inner.source.resolve(&[detail.delivery.target_id]).await?.first(), Some(Resolved::Gone) | None)
-        {
-            return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: its target was deleted")));
-        }
-        let changed = self.inner.change(&Filter::id(id), Change::Redeliver, Page::first(1)).await?;
-        if changed.count == 0 {
-            return Err(Error::new(ErrorKind::Conflict, format!("delivery {id}: is still waiting, or has no body")));
-        }
-        Ok(())
-    }
-
-    /// Cancels a delivery that waits. Cancelling a finished one changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub async fn cancel(&self, id: DeliveryId) -> Result<()> {
-        self.change_all(&Filter::id(id), Change::Cancel(CancelReason::Operator)).await
     }
 
     /// Removes everything of a project: its policies, what waits, and the history.

@@ -27,6 +27,7 @@ mod job_log;
 mod large_fan_out;
 mod memory;
 mod metrics;
+mod operating;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -8,7 +8,7 @@ use harbor_webhook::delivery::State;
 use harbor_webhook::format::{Format, FormatError, RenderContext};
 use harbor_webhook::observe::{Bound, Cycle, Observation, Observer};
 use harbor_webhook::policy::{PolicyDraft, Target};
-use harbor_webhook::store::{Filter, LaneLimits, MemoryStore, Next, Page};
+use harbor_webhook::store::{Filter, LaneLimits, MemoryStore, Next, Page, StateKind};
 use harbor_webhook::transport::{Request, Response, Transport, TransportError};
 use harbor_webhook::{ErrorKind, Event, EventType, Webhooks};
 use tokio::sync::Notify;
@@ -137,6 +137,23 @@ impl Transport for Slow {
         self.1.notified().await;
         Ok(Response::new(200))
     }
+}
+
+#[tokio::test]
+async fn a_result_that_comes_too_late_is_seen() {
+    let (diary, slow) = (Diary::default(), Slow::default());
+    let hooks = Webhooks::builder(MemoryStore::new(), loopback()).transport(slow.clone()).observer(diary.clone());
+    let hooks = hooks.build().unwrap();
+    subscribe(&hooks, Target::http("http://127.0.0.1:9/").unwrap()).await;
+    let running = Running::start(&hooks);
+    hooks.notify(&push()).await.unwrap();
+    slow.0.notified().await;
+    let parked = hooks.park_all(&Filter::all().state(StateKind::Leased), Page::first(10)).await.unwrap();
+    assert_eq!(parked.count, 1);
+    slow.1.notify_one();
+    diary.wait_for("stale").await;
+    running.stop().await;
+    assert!(diary.lines().contains(&"changed Park 1".to_owned()));
 }
 
 #[tokio::test]
