@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use attempt::{Attempt, FailureKind, Outcome};
 pub use log::job_log;
 
-use crate::event::EventType;
+use crate::event::{EventType, is_test};
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::policy::TargetType;
 
@@ -82,6 +82,11 @@ impl Delivery {
             due_in: Some(Duration::ZERO),
             detail: None,
         }
+    }
+
+    /// Whether it carries a [test](crate::Event::as_test).
+    pub fn is_test(&self) -> bool {
+        is_test(self.event_id)
     }
 }
 

@@ -6,6 +6,7 @@ use super::caught::caught;
 use super::shared::Inner;
 use crate::delivery::retry::{Decision, Tried, parse_retry_after};
 use crate::delivery::{Attempt, DeadReason, FailureKind, Outcome};
+use crate::event::is_test;
 use crate::observe::Observation;
 use crate::policy::{Target, TargetType};
 use crate::store::{Claimed, Hold, Next, Settlement};
@@ -88,6 +89,9 @@ async fn send(inner: &Inner, claimed: &Claimed, target: &Target) -> Result<Respo
     request.headers.push("user-agent", USER_AGENT);
     if settings.webhook_id_header {
         request.headers.push("webhook-id", claimed.body.id.to_string());
+    }
+    if is_test(claimed.event_id) {
+        request.headers.push("webhook-test", "true");
     }
     // Harbor never sends the header to Slack targets.
     if let (TargetType::Http, Some(value)) = (target.target_type, &target.auth_header) {

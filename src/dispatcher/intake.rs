@@ -5,7 +5,7 @@ use tracing::Instrument as _;
 use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
 use super::left::Left;
-use super::shared::{Inner, VIEW_AGE};
+use super::shared::Inner;
 use crate::error::Result;
 use crate::event::Event;
 use crate::format::{Format, RenderContext, Scope};
@@ -80,7 +80,7 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
         Ok(event) => event,
         Err(reason) => return set_aside(inner, &claimed.lease, reason.clone()).await,
     };
-    let policies = inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await?;
+    let policies = inner.subscribers(event).await?;
     let mut renderer = Renderer { inner, event, bodies: Vec::new() };
     let (mut part, mut failed) = (FanOut::default(), Vec::new());
     let targets: Vec<_> = policies.iter().flat_map(|p| std::iter::zip(std::iter::repeat(p), &p.targets)).collect();

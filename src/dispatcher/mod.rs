@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use pulse::Pulse;
-pub(crate) use shared::{Inner, VIEW_AGE};
+pub(crate) use shared::Inner;
 
 use crate::caught;
 use crate::error::Result;

@@ -7,15 +7,17 @@ use super::pulse::Pulse;
 use crate::caught::{Panicked, caught};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::format::Formats;
 use crate::id::TargetId;
 use crate::observe::{Cycle, Observation, Observers};
+use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::store::{DeliveryStore, PolicySource, PolicyStore, Resolved};
 use crate::transport::{DestinationPolicy, Transport};
 
 /// How old the view of the policies may be that decides whether anybody wants an event.
-pub(crate) const VIEW_AGE: Duration = Duration::from_secs(1);
+const VIEW_AGE: Duration = Duration::from_secs(1);
 
 /// What the front door and the dispatcher share.
 #[derive(Debug)]
@@ -35,6 +37,15 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// The policies that an event goes to. A test is asked for by somebody who may just have made the policy, perhaps on
+    /// another node: no view is new enough for it.
+    pub(crate) async fn subscribers(&self, event: &Event) -> Result<Vec<Arc<Policy>>> {
+        let age = if event.is_test() { Duration::ZERO } else { VIEW_AGE };
+        let mut policies = self.source.subscribers(event.project_id, event.event_type, age).await?;
+        policies.retain(|policy| event.is_for(policy.id));
+        Ok(policies)
+    }
+
     /// The store failed, and a cycle tries again after a pause.
     pub(super) fn trouble(&self, cycle: Cycle, error: &Error, pause: Duration) {
         self.pulse.failed(cycle, error, &*self.clock);

@@ -10,8 +10,10 @@ mod jobs;
 mod lenient;
 mod payload;
 mod registry;
+mod sample;
 mod scan;
 mod stored;
+mod test;
 mod time;
 
 use chrono::{DateTime, Utc};
@@ -25,10 +27,11 @@ pub use payload::{EventData, Repository, Resource};
 pub use registry::{Artifact, Registry, Scanned, quota};
 pub use scan::{SbomOverview, Scan, ScanReport, Scanner, VULNERABILITY_REPORT, Vulnerabilities};
 pub use stored::Payload;
+pub(crate) use test::is_test;
 pub use time::TimeText;
 
 use crate::error::{Error, Result};
-use crate::id::ProjectId;
+use crate::id::{PolicyId, ProjectId};
 
 /// The largest event that is accepted, as JSON.
 const MAX_EVENT: usize = 1024 * 1024;
@@ -38,7 +41,7 @@ const MAX_DEPTH: usize = 100;
 /// Something that happened in a project of the registry.
 ///
 /// [`Registry`] makes it; the methods here complete it. Its serde form is what the outbox holds:
-/// `{"id", "project_id", "type", "occur_at", "operator", "request_id", "event_data"}`.
+/// `{"id", "project_id", "type", "occur_at", "operator", "request_id", "policy_id", "event_data"}`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
@@ -54,6 +57,8 @@ pub struct Event {
     pub operator: String,
     /// The id of the HTTP request that caused it.
     pub request_id: Option<String>,
+    /// The only policy that may get it. Set in [tests](Event::as_test), and only there.
+    pub policy_id: Option<PolicyId>,
     /// What it is about.
     pub data: EventData,
 }
@@ -61,7 +66,16 @@ pub struct Event {
 impl Event {
     pub(crate) fn new(project_id: ProjectId, event_type: EventType, occur_at: DateTime<Utc>, data: EventData) -> Self {
         let occur_at = whole_seconds(occur_at);
-        Self { id: Uuid::now_v7(), project_id, event_type, occur_at, operator: String::new(), request_id: None, data }
+        Self {
+            id: Uuid::now_v7(),
+            project_id,
+            event_type,
+            occur_at,
+            operator: String::new(),
+            request_id: None,
+            policy_id: None,
+            data,
+        }
     }
 
     /// The event that a Default body tells of, under a fresh id.
@@ -143,7 +157,8 @@ impl Event {
             EventType::TagRetention => self.needs(self.data.retention.is_some(), "event_data.retention"),
         }?;
         self.check_depth()?;
-        self.check_names()
+        self.check_names()?;
+        self.check_test()
     }
 
     /// Checks that the event's JSON is not larger than 1 MiB.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::lenient::null_default;
 use super::{Event, EventData, EventName, EventType};
 use crate::error::{Error, Result};
-use crate::id::ProjectId;
+use crate::id::{PolicyId, ProjectId};
 
 /// A body in Harbor's Default format, for receivers and tests.
 ///
@@ -39,7 +39,7 @@ pub struct Payload {
 
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut event = serializer.serialize_struct("Event", 7)?;
+        let mut event = serializer.serialize_struct("Event", 8)?;
         event.serialize_field("id", &self.id)?;
         event.serialize_field("project_id", &self.project_id)?;
         event.serialize_field("type", &self.event_type)?;
@@ -48,6 +48,10 @@ impl Serialize for Event {
         match &self.request_id {
             Some(id) => event.serialize_field("request_id", id)?,
             None => event.skip_field("request_id")?,
+        }
+        match &self.policy_id {
+            Some(id) => event.serialize_field("policy_id", id)?,
+            None => event.skip_field("policy_id")?,
         }
         event.serialize_field("event_data", &self.data)?;
         event.end()
@@ -84,6 +88,7 @@ impl<'de> Deserialize<'de> for Event {
             occur_at: read.occur_at,
             operator: read.operator,
             request_id: read.request_id,
+            policy_id: read.policy_id,
             data: read.event_data,
         };
         event.check().map_err(D::Error::custom)?;
@@ -103,5 +108,7 @@ struct Stored {
     operator: String,
     #[serde(default)]
     request_id: Option<String>,
+    #[serde(default)]
+    policy_id: Option<PolicyId>,
     event_data: EventData,
 }

@@ -5,6 +5,7 @@ mod health;
 mod operate;
 mod policies;
 mod relay;
+mod send_test;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub use policies::Policies;
 pub use relay::{EventSource, Relayed};
 
 use crate::delivery::{Delivery, job_log};
-use crate::dispatcher::{self, Inner, VIEW_AGE};
+use crate::dispatcher::{self, Inner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::{DeliveryId, ProjectId};
@@ -100,7 +101,7 @@ impl Webhooks {
 
     async fn take(&self, event: &Event) -> Result<Notified> {
         event.check()?;
-        match self.inner.source.subscribers(event.project_id, event.event_type, VIEW_AGE).await {
+        match self.inner.subscribers(event).await {
             Ok(nobody) if nobody.is_empty() => return Ok(Notified::NoSubscriber),
             Ok(_) => {}
             // Without a view the event is kept; intake asks again when it fans out.

@@ -35,6 +35,7 @@ mod postgres;
 mod power_loss;
 mod receivers;
 mod running_bridge;
+mod sent_tests;
 mod simulation;
 mod soak;
 mod store_model;

@@ -70,8 +70,10 @@ pub async fn an_event_is_appended_once<F: Factory>(factory: &F) -> Result<(), Br
 pub async fn events_come_oldest_first<F: Factory>(factory: &F) -> Result<(), Broken> {
     let world = World::new(factory, 1).await?;
     let mut events = Vec::new();
-    for _ in 0..5 {
-        events.push(push()?);
+    for n in 0..5 {
+        let event = push()?.request_id("r-1");
+        // A test that lost its policy would go to everybody.
+        events.push(if n == 3 { event.as_test(world.policies[0].id) } else { event });
         world.store.append(&events[events.len() - 1..]).await?;
     }
     let mut claimed = world.store.claim_events(2, LONG).await?;
