@@ -28,4 +28,7 @@ pub use event::{Event, EventType, Registry};
 pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
 pub use notified::Notified;
 pub use settings::Settings;
-pub use webhooks::{Builder, EventSource, Policies, Redelivered, Relayed, Skipped, Webhooks};
+pub use webhooks::{
+    Builder, EventSource, Explanation, Obstacle, Policies, PolicyExplained, Redelivered, Relayed, Skipped,
+    TargetExplained, Webhooks,
+};

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Policy;
-use crate::event::EventType;
+use crate::event::{Event, EventType};
 use crate::id::ProjectId;
 
 /// Whether a policy wants an event, and if not, why.
@@ -17,6 +17,8 @@ pub enum Match {
     Disabled,
     /// The policy does not list the event type.
     EventTypeNotSelected,
+    /// The event is a [test](Event::as_test) of another policy.
+    OtherPolicy,
 }
 
 impl Match {
@@ -31,6 +33,14 @@ impl Match {
             Self::EventTypeNotSelected
         } else {
             Self::Matched
+        }
+    }
+
+    /// Decides for one policy, and for tests too.
+    pub fn of_event(policy: &Policy, event: &Event) -> Self {
+        match Self::of(policy, event.project_id, event.event_type) {
+            Self::Matched if !event.is_for(policy.id) => Self::OtherPolicy,
+            matched => matched,
         }
     }
 }

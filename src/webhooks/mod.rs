@@ -1,6 +1,7 @@
 //! The front door.
 
 mod builder;
+mod explain;
 mod health;
 mod operate;
 mod policies;
@@ -11,6 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use builder::Builder;
+pub use explain::{Explanation, Obstacle, PolicyExplained, TargetExplained};
 pub use operate::{Redelivered, Skipped};
 pub use policies::Policies;
 pub use relay::{EventSource, Relayed};

@@ -1,9 +1,8 @@
 use crate::delivery::CancelReason;
 use crate::dispatcher::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventType};
 use crate::id::{PolicyId, ProjectId};
-use crate::policy::{Match, Policy, PolicyDraft};
+use crate::policy::{Policy, PolicyDraft};
 use crate::store::{Change, Filter, Hold, Page, PolicyFilter};
 
 /// The policies behind a [`Webhooks`](super::Webhooks).
@@ -107,24 +106,6 @@ impl<'a> Policies<'a> {
                 _ => return Ok(None),
             }
         }
-    }
-
-    /// Says for every policy of the event's project whether it wants the event, and if not, why.
-    ///
-    /// # Errors
-    ///
-    /// The store's.
-    pub async fn explain(&self, event: &Event) -> Result<Vec<(Policy, Match)>> {
-        self.explain_type(event.project_id, event.event_type).await
-    }
-
-    async fn explain_type(&self, project: ProjectId, event_type: EventType) -> Result<Vec<(Policy, Match)>> {
-        let policies = self.list(PolicyFilter::Project(project), Page::first(usize::MAX)).await?;
-        let explained = policies.into_iter().map(|policy| {
-            let matched = Match::of(&policy, project, event_type);
-            (policy, matched)
-        });
-        Ok(explained.collect())
     }
 
     fn check(&self, draft: &PolicyDraft) -> Result<()> {

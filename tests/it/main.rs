@@ -16,6 +16,7 @@ mod distribution;
 mod examples;
 #[cfg(feature = "postgres")]
 mod fail_over;
+mod explain;
 mod format_props;
 mod formats;
 mod full_disk;
