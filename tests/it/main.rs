@@ -14,9 +14,9 @@ mod damage;
 mod delivery;
 mod distribution;
 mod examples;
+mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
-mod explain;
 mod format_props;
 mod formats;
 mod full_disk;
