@@ -54,6 +54,7 @@ metrics! {
     DURATION = "attempt_duration_seconds", Histogram, Seconds, "How long attempts took, by outcome and type of the target.";
     RETRIES = "retries_total", Counter, Count, "Failed attempts after which the delivery waits for another one.";
     CLOSINGS = "lane_closings_total", Counter, Count, "Times that a result closed a lane, by reason.";
+    TARGETS = "targets_changed_total", Counter, Count, "Targets that began to fail, recovered or were disabled.";
     STALE = "stale_results_total", Counter, Count, "Results that came after their lease had run out.";
     BOUNDS = "bounds_reached_total", Counter, Count, "Times that a bound was reached, by bound.";
     FAULTS = "store_faults_total", Counter, Count, "Failures of the store that were sat out, by cycle.";
@@ -90,6 +91,7 @@ impl MetricsObserver {
         Bound::ALL.iter().for_each(|bound| counter!(BOUNDS, "bound" => bound.as_str()).absolute(0));
         Cycle::ALL.iter().for_each(|cycle| counter!(FAULTS, "cycle" => cycle.as_str()).absolute(0));
         DeadReason::ALL.iter().for_each(|why| ended("dead", why.as_str(), 0));
+        ["failing", "recovered", "disabled"].map(|change| counter!(TARGETS, "change" => change).absolute(0));
         ended("delivered", "", 0);
         counter!(SAMPLES).absolute(0);
         Self
@@ -113,6 +115,7 @@ impl Observer for MetricsObserver {
             Observation::SetAside { .. } => counter!(SET_ASIDE).increment(1),
             Observation::Attempted { target_type, attempt, .. } => attempted(*target_type, attempt),
             Observation::Settled { settlement, .. } => settled(settlement),
+            Observation::TargetChanged { news, .. } => counter!(TARGETS, "change" => news.as_str()).increment(1),
             Observation::Stale { .. } => counter!(STALE).increment(1),
             Observation::Changed { to, count } => counter!(CHANGED, "change" => change(*to)).increment(*count),
             Observation::BoundReached { bound, times } => {

@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::caught::caught_now;
 use crate::delivery::Attempt;
+use crate::delivery::breaker::News;
 use crate::error::Error;
 use crate::event::{Event, EventType};
 use crate::id::{DeliveryId, PolicyId, TargetId};
@@ -145,6 +146,14 @@ pub enum Observation<'a> {
         error: &'a Error,
         /// How long until the next try.
         pause: Duration,
+    },
+    /// A target began to fail, recovered, or was disabled.
+    #[non_exhaustive]
+    TargetChanged {
+        /// The endpoint.
+        target_id: TargetId,
+        /// What changed.
+        news: News,
     },
     /// Old history was removed, and what waited too long given up.
     Swept(Swept),

@@ -10,7 +10,9 @@
 //! ```
 
 mod attempt;
+pub mod breaker;
 mod log;
+mod rate;
 pub mod retry;
 
 use std::time::Duration;
@@ -20,6 +22,7 @@ use uuid::Uuid;
 
 pub use attempt::{Attempt, FailureKind, Outcome};
 pub use log::job_log;
+pub use rate::Rate;
 
 use crate::event::{EventType, is_test};
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};

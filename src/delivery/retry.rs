@@ -154,12 +154,16 @@ impl Schedule {
 fn spread(base: Duration, jitter: f64, random: u64) -> Duration {
     const MOST: f64 = 15.0 * 60.0;
     let most = (base.as_secs_f64() * jitter.clamp(0.0, 1.0)).min(MOST);
-    let share = (random >> 11) as f64 / (1u64 << 53) as f64;
-    Duration::from_secs_f64(most * share)
+    Duration::from_secs_f64(most * share(random))
+}
+
+/// A random number from 0 to below 1.
+pub(super) fn share(random: u64) -> f64 {
+    (random >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Sebastiano Vigna's SplitMix64: one multiplication more than a counter, and good enough to spread retries.
-fn splitmix64(seed: u64) -> u64 {
+pub(super) fn splitmix64(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

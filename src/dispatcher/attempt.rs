@@ -4,6 +4,7 @@ use tracing::Instrument as _;
 
 use super::caught::caught;
 use super::shared::Inner;
+use crate::delivery::breaker::Verdict;
 use crate::delivery::retry::{Decision, Tried, parse_retry_after};
 use crate::delivery::{Attempt, DeadReason, FailureKind, Outcome};
 use crate::event::is_test;
@@ -40,7 +41,12 @@ async fn make(inner: &Inner, claimed: Claimed, target: &Target) -> Settlement {
     tracing::debug!(?decision, ?duration, "attempt made");
     let attempt = Attempt::new(started_at, duration, outcome).remote_addr(remote_addr);
     tell(inner, &claimed, target, &attempt);
-    settlement(&claimed, decision, attempt)
+    let verdict = Verdict::of(&attempt.outcome);
+    let settlement = settlement(&claimed, decision, attempt);
+    match verdict {
+        Some(verdict) => settlement.verdict(verdict, inner.settings.breaker),
+        None => settlement,
+    }
 }
 
 fn tell(inner: &Inner, claimed: &Claimed, target: &Target, attempt: &Attempt) {

@@ -131,11 +131,12 @@ async fn set_aside(inner: &Inner, lease: &Lease, reason: String) -> Result<()> {
 }
 
 fn lane(inner: &Inner, target: &PolicyTarget) -> LaneLimits {
-    let in_flight = match target.target.target_type {
-        TargetType::Slack => inner.settings.slack_in_flight,
-        TargetType::Http => inner.settings.lane.max_in_flight,
+    let lane = inner.settings.lane;
+    let (in_flight, rate) = match target.target.target_type {
+        TargetType::Slack => (inner.settings.slack_in_flight, inner.settings.slack_rate),
+        TargetType::Http => (lane.max_in_flight, lane.rate),
     };
-    LaneLimits::new(inner.settings.lane.max_waiting, in_flight)
+    LaneLimits::new(lane.max_waiting, in_flight).rate(rate)
 }
 
 /// Renders each body of an event once.

@@ -3,10 +3,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::shared::Inner;
+use crate::delivery::breaker::News;
 use crate::error::Result;
-use crate::id::DeliveryId;
+use crate::id::{DeliveryId, TargetId};
 use crate::observe::{Cycle, Observation};
-use crate::store::{Fenced, Settlement};
+use crate::store::{Fenced, Settled, Settlement};
 
 /// Settlements written at once.
 const BATCH: usize = 256;
@@ -37,11 +38,11 @@ async fn settle(inner: &Inner, batch: Vec<Settlement>, unwritten: &watch::Sender
     let mut pause = Duration::from_millis(50);
     loop {
         match inner.deliveries.settle(batch.clone()).await {
-            Ok(fenced) => {
+            Ok(settled) => {
                 unwritten.send_if_modified(std::mem::take);
                 inner.pulse.answered(Cycle::Settling, true);
-                tell(inner, &batch, &fenced);
-                let stale = fenced.iter().filter(|fenced| **fenced == Fenced::Stale).count();
+                tell(inner, &batch, &settled);
+                let stale = settled.iter().filter(|settled| **settled == Fenced::Stale).count();
                 if stale > 0 {
                     tracing::info!(stale, "results came after their leases had run out and were not written");
                 }
@@ -59,12 +60,27 @@ async fn settle(inner: &Inner, batch: Vec<Settlement>, unwritten: &watch::Sender
     }
 }
 
-fn tell(inner: &Inner, batch: &[Settlement], fenced: &[Fenced]) {
-    for (settlement, fenced) in batch.iter().zip(fenced) {
+/// Says what came of each, and what changed with a target: none is left alone, or given up, in silence.
+fn tell(inner: &Inner, batch: &[Settlement], settled: &[Settled]) {
+    for (settlement, settled) in batch.iter().zip(settled) {
         let delivery_id = DeliveryId(settlement.lease.key);
-        inner.observers.tell(|| match fenced {
+        inner.observers.tell(|| match settled.fenced {
             Fenced::Done => Observation::Settled { delivery_id, settlement },
             Fenced::Stale => Observation::Stale { delivery_id },
         });
+        if let Some((target_id, news)) = settled.news {
+            log(target_id, news);
+            inner.observers.tell(|| Observation::TargetChanged { target_id, news });
+        }
+    }
+}
+
+fn log(target: TargetId, news: News) {
+    match news {
+        News::Failing => tracing::warn!(%target, "a target fails, one attempt after the other"),
+        News::Recovered => tracing::info!(%target, "a target that failed takes deliveries again"),
+        News::Disabled(why) => {
+            tracing::warn!(%target, ?why, "a target is disabled; its deliveries are parked until it is enabled");
+        }
     }
 }

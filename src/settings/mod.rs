@@ -4,6 +4,8 @@ mod harbor;
 
 use std::time::Duration;
 
+use crate::delivery::Rate;
+use crate::delivery::breaker::{Breaker, Disable};
 use crate::delivery::retry::{RetryPolicy, Schedule};
 use crate::store::{LaneLimits, Retention};
 
@@ -30,6 +32,11 @@ pub struct Settings {
     pub lane: LaneLimits,
     /// Attempts under way at once to one Slack target.
     pub slack_in_flight: u32,
+    /// Attempts that start in a time to one Slack target. Slack takes one message a second, and so does Harbor's whole
+    /// installation.
+    pub slack_rate: Rate,
+    /// When a target that fails is left alone for a while, and when it is given up.
+    pub breaker: Breaker,
     /// How much of an answer's body is read, in bytes.
     pub max_response: usize,
     /// How much of a refusal's body is kept in the history, in bytes.
@@ -69,6 +76,8 @@ impl Settings {
             max_in_flight: 64,
             lane: LaneLimits::new(10_000, 4),
             slack_in_flight: 1,
+            slack_rate: Rate::per_second(1),
+            breaker: Breaker::standard(),
             max_response: 64 * 1024,
             kept_response: 8 * 1024,
             retention,
@@ -79,7 +88,8 @@ impl Settings {
     }
 
     /// For receivers across the internet: ten retries over almost three days with jitter, ten seconds for an attempt, at
-    /// least a minute's pause for a target that is overloaded, two minutes after a 4xx answer.
+    /// least a minute's pause for a target that is overloaded, two minutes after a 4xx answer. A target that took nothing for five
+    /// days, or answers 410 Gone, is disabled.
     pub fn extended() -> Self {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 60 * MINUTE;
@@ -90,6 +100,7 @@ impl Settings {
             Schedule::Delays { delays: pauses.into_iter().map(Duration::from_secs).collect(), jitter: 0.2 };
         settings.retry.overload_pause = Duration::from_secs(MINUTE);
         settings.retry.client_error_pause = Duration::from_secs(2 * MINUTE);
+        settings.breaker.disable = Some(Disable::standard());
         settings.timeout = Duration::from_secs(10);
         settings
     }

@@ -26,7 +26,8 @@
 //! * *What to keep of a delivery:* what [`Delivery`] shows, and besides when it is due or its lease ends, since when its
 //!   [age](Claimed::age) counts, how many attempts were [made before its last redelivery](Claimed::attempts), how many leases it
 //!   lost since, and the token of its lease. A body is kept as long as a delivery sends it.
-//! * *What to keep of a lane:* its limits (those that came with its newest delivery), its gate and the reason, and when it was
+//! * *What to keep of a lane:* its limits (those that came with its newest delivery), its gate and the reason, its
+//!   [health](Health) with when its failures began, when its [rate](crate::delivery::Rate) has its next token, and when it was
 //!   last served. A claim that goes by the oldest delivery of all lets one lane starve the others; one that goes by which lane
 //!   could have been served for the longest time does not.
 //! * *Time* is a number that only grows, in steps of a millisecond or less. A store that outlives its process takes care
@@ -75,6 +76,8 @@ pub use sqlite::SqliteStore;
 pub use types::*;
 
 use crate::delivery::Delivery;
+#[allow(unused_imports)] // named in the documentation
+use crate::delivery::breaker::{Breaker, Health};
 use crate::error::Result;
 use crate::event::{Event, EventType};
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
@@ -153,11 +156,12 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// that exists is left as it is. The last part takes the event out of the outbox; its id stays remembered.
     ///
     /// A delivery whose lane already has `max_waiting` waiting is stored dead with the reason `lane_full`; one without a
-    /// body is stored dead with the reason `format`.
+    /// body is stored dead with the reason `format`. One whose target is disabled is stored parked.
     async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced>;
 
     /// Leases up to `max` due deliveries, and at least one if there is one: picks lanes that are open and have due deliveries and room for one more in
-    /// flight, then the oldest due in each. No ready lane waits for more than one round of the others.
+    /// flight, then the oldest due in each. No ready lane waits for more than one round of the others. A lane's limits hold over
+    /// all claims: how many are in flight, no more than its [health](Health) allows, and its rate.
     ///
     /// A delivery whose lease ran out counts as due, with one more loss; the fifth loss makes it dead with the reason
     /// `poison` instead.
@@ -167,7 +171,10 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>>;
 
     /// Writes what came of claimed deliveries: for each, the attempt, the next state and the lane's gate in one step.
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>>;
+    ///
+    /// A [verdict](Settlement::verdict) changes the lane's health, and perhaps its gate, as [`Breaker::after`] says. When it disables the
+    /// target, all that is due in its lane is parked; what is given back to a disabled lane is parked too.
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>>;
 
     /// Changes the deliveries (or lanes) that `which` selects, at most `page.limit` of them, newest first.
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed>;

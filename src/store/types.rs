@@ -5,7 +5,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, State};
+use crate::delivery::breaker::{Breaker, News, Verdict};
+use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, Rate, State};
 use crate::event::{Event, EventType};
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::policy::{PolicyTarget, Target, TargetType};
@@ -32,11 +33,16 @@ pub enum Hold {
     Disabled,
     /// The receiver asked for a pause with `Retry-After`, or its answer calls for one.
     RetryAfter,
+    /// The receiver failed too often in a row: it is tried again when the pause is over.
+    CircuitOpen,
+    /// The target was given up: it stays closed until somebody opens it.
+    TargetDisabled,
 }
 
 impl Hold {
     /// All reasons.
-    pub const ALL: [Self; 3] = [Self::SwitchedOff, Self::Disabled, Self::RetryAfter];
+    pub const ALL: [Self; 5] =
+        [Self::SwitchedOff, Self::Disabled, Self::RetryAfter, Self::CircuitOpen, Self::TargetDisabled];
 
     /// The reason's stable name, as stores keep it.
     pub const fn as_str(self) -> &'static str {
@@ -44,6 +50,8 @@ impl Hold {
             Self::SwitchedOff => "switched_off",
             Self::Disabled => "disabled",
             Self::RetryAfter => "retry_after",
+            Self::CircuitOpen => "circuit_open",
+            Self::TargetDisabled => "target_disabled",
         }
     }
 
@@ -197,12 +205,21 @@ pub struct LaneLimits {
     pub max_waiting: u32,
     /// Deliveries in flight.
     pub max_in_flight: u32,
+    /// Deliveries claimed in a time.
+    pub rate: Rate,
 }
 
 impl LaneLimits {
-    /// These limits, each at least one.
+    /// These limits, each at least one, and no limit to the rate.
     pub fn new(max_waiting: u32, max_in_flight: u32) -> Self {
-        Self { max_waiting: max_waiting.max(1), max_in_flight: max_in_flight.max(1) }
+        Self { max_waiting: max_waiting.max(1), max_in_flight: max_in_flight.max(1), rate: Rate::UNLIMITED }
+    }
+
+    /// Limits the rate.
+    #[must_use]
+    pub const fn rate(mut self, rate: Rate) -> Self {
+        self.rate = rate;
+        self
     }
 }
 
@@ -260,12 +277,14 @@ pub struct Settlement {
     pub next: Next,
     /// Closes the lane for so long from now, unless it is closed for longer already.
     pub close_lane: Option<(Duration, Hold)>,
+    /// What the attempt says about the target, and what follows from that for its lane.
+    pub verdict: Option<(Verdict, Breaker)>,
 }
 
 impl Settlement {
     /// A settlement without an attempt.
     pub fn new(lease: Lease, next: Next) -> Self {
-        Self { lease, attempt: None, next, close_lane: None }
+        Self { lease, attempt: None, next, close_lane: None, verdict: None }
     }
 
     /// Adds the attempt that was made.
@@ -279,6 +298,13 @@ impl Settlement {
     #[must_use]
     pub fn close_lane(mut self, time: Duration, why: Hold) -> Self {
         self.close_lane = Some((time, why));
+        self
+    }
+
+    /// Says what the attempt means for the target's lane.
+    #[must_use]
+    pub fn verdict(mut self, verdict: Verdict, breaker: Breaker) -> Self {
+        self.verdict = Some((verdict, breaker));
         self
     }
 }
@@ -307,6 +333,34 @@ pub enum Fenced {
     Done,
     /// It was not; nothing changed.
     Stale,
+}
+
+/// What became of a settlement.
+///
+/// It compares with a [`Fenced`] as its first half does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Settled {
+    /// Whether it was written.
+    pub fenced: Fenced,
+    /// What it changed for the target.
+    pub news: Option<(TargetId, News)>,
+}
+
+impl Settled {
+    /// For stores: its lease was stale.
+    pub const STALE: Self = Self { fenced: Fenced::Stale, news: None };
+
+    /// For stores: it was written.
+    pub const fn done(news: Option<(TargetId, News)>) -> Self {
+        Self { fenced: Fenced::Done, news }
+    }
+}
+
+impl PartialEq<Fenced> for Settled {
+    fn eq(&self, fenced: &Fenced) -> bool {
+        self.fenced == *fenced
+    }
 }
 
 /// Which deliveries: all those that every given part selects.
@@ -433,7 +487,7 @@ pub enum Change {
     /// Parked deliveries become due now; their attempts and age go on.
     Unpark,
     /// The lanes of the selected policy, target or project (of all, if none is given) that are closed for this reason open;
-    /// deliveries are not touched.
+    /// deliveries are not touched. Those that failures had closed (`CircuitOpen`, `TargetDisabled`) start anew, as if none had happened.
     OpenLanes(Hold),
     /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too, once open.
     Forget,

@@ -3,6 +3,7 @@
 mod builder;
 mod explain;
 mod health;
+mod lanes;
 mod operate;
 mod policies;
 mod relay;

@@ -30,7 +30,8 @@ impl<'a> Policies<'a> {
     }
 
     /// Replaces a policy. Waiting deliveries follow their targets: they go to the new address, with the new
-    /// credentials and the body they have. Deliveries of a target that is gone are cancelled.
+    /// credentials and the body they have. Deliveries of a target that is gone are cancelled. Targets that failed are tried anew,
+    /// and those that were disabled are enabled: whoever saved the policy has seen to them.
     ///
     /// # Errors
     ///
@@ -40,6 +41,9 @@ impl<'a> Policies<'a> {
         let policy = self.inner.policy_store()?.replace(id, draft).await?;
         // What waited for the policy to be enabled need not wait for the next look at it.
         self.inner.change_all(&Filter::policy(id), Change::OpenLanes(Hold::Disabled)).await?;
+        for target in &policy.targets {
+            self.inner.start_anew(target.id).await?;
+        }
         Ok(policy)
     }
 

@@ -1,17 +1,19 @@
 //! The kit for stores can fail: for each sentence of the contract, a store that breaks it and nothing else is caught, and the
 //! sentence is named.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harbor_webhook::delivery::{Attempt, CancelReason, Delivery, Outcome};
+use harbor_webhook::delivery::breaker::News;
+use harbor_webhook::delivery::{Attempt, CancelReason, Delivery, Outcome, Rate};
 use harbor_webhook::policy::{Policy, PolicyDraft};
 use harbor_webhook::store::conformance::{Broken, Factory, checks};
 use harbor_webhook::store::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Hold, LaneLimits,
-    Lease, MemoryStore, Next, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement,
-    StateKind, Status, Swept,
+    Appended, Change, Changed, Claimed, ClaimedEvent, ClosedLane, DeliveryStore, Detail, FanOut, Fenced, Filter, Hold,
+    LaneLimits, Lease, MemoryStore, Next, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled,
+    Settlement, StateKind, Status, Swept,
 };
 use harbor_webhook::{DeliveryId, Error, ErrorKind, Event, EventType, PolicyId, ProjectId, Result, TargetId};
 use uuid::Uuid;
@@ -40,6 +42,13 @@ enum Fault {
     DeliversNothing,
     CountsReleases,
     LeavesLanesOpen,
+    JudgesNothing,
+    IgnoresTheRate,
+    BeginsAtFullSpeed,
+    LeavesDisabledDue,
+    UnparksTheNew,
+    KeepsGrudges,
+    KeepsDisabledLanes,
     IgnoresThePage,
     OpensEveryLane,
     CannotRedeliver,
@@ -69,7 +78,7 @@ enum Fault {
 use Fault::*;
 
 /// The fault, a check that sees it, and how the sentence begins.
-const FAULTS: [(Fault, &str, &str); 44] = [
+const FAULTS: [(Fault, &str, &str); 51] = [
     (AppendsTheFirstOnly, "an_event_is_appended_once", "Adds events to the outbox, all or none"),
     (ForgetsEventIds, "an_event_is_appended_once", "An event whose id is remembered"),
     (GivesNewestEvents, "events_come_oldest_first", "Leases up to max events"),
@@ -90,6 +99,13 @@ const FAULTS: [(Fault, &str, &str); 44] = [
     (DeliversNothing, "a_lost_lease_settles_nothing", "Writes what came of claimed deliveries"),
     (CountsReleases, "a_closed_lane_waits_and_opens", "Due again after this time, as if"),
     (LeavesLanesOpen, "a_closed_lane_waits_and_opens", "Closes the lane for so long"),
+    (JudgesNothing, "failures_close_a_lane", "A verdict changes the lane's health"),
+    (IgnoresTheRate, "a_lane_keeps_its_rate", "A lane's limits hold over all claims"),
+    (BeginsAtFullSpeed, "a_lane_that_was_closed_begins_slowly", "A lane's limits hold over all claims"),
+    (LeavesDisabledDue, "a_disabled_target_waits_for_somebody", "When it disables the target"),
+    (UnparksTheNew, "a_disabled_target_waits_for_somebody", "One whose target is disabled"),
+    (KeepsGrudges, "failures_close_a_lane", "Those that failures had closed"),
+    (KeepsDisabledLanes, "a_deleted_policy_leaves_no_closed_lane", "The lanes of the selected policy"),
     (IgnoresThePage, "an_operator_can_forget", "Changes the deliveries (or lanes)"),
     (OpensEveryLane, "a_closed_lane_waits_and_opens", "The lanes of the selected policy"),
     (CannotRedeliver, "an_operator_can_redeliver", "Final and parked deliveries become due"),
@@ -176,7 +192,8 @@ impl Factory for Faults {
     type Store = Faulty;
 
     async fn fresh(&self) -> Faulty {
-        Faulty { fault: self.0, store: MemoryStore::new(), leases: Arc::default(), again: Arc::default() }
+        let (leases, again, disabled, shy) = Default::default();
+        Faulty { fault: self.0, store: MemoryStore::new(), leases, again, disabled, shy }
     }
 
     /// The memory store itself stays, and with it everything.
@@ -192,6 +209,10 @@ struct Faulty {
     /// The lease that is good, of each thing.
     leases: Arc<Mutex<std::collections::HashMap<i64, Lease>>>,
     again: Arc<Mutex<Vec<Claimed>>>,
+    /// A lane that was disabled once.
+    disabled: Arc<Mutex<Option<ClosedLane>>>,
+    /// Gives one at a time.
+    shy: Arc<AtomicBool>,
 }
 
 impl Faulty {
@@ -244,15 +265,24 @@ impl DeliveryStore for Faulty {
             match self.fault {
                 HasEndlessLanes => new.lane = LaneLimits::new(10_000, new.lane.max_in_flight),
                 IgnoresTheFlightLimit => new.lane = LaneLimits::new(new.lane.max_waiting, 1000),
+                IgnoresTheRate => new.lane.rate = Rate::UNLIMITED,
                 _ => {}
             }
         }
         let lease = if self.has(FansOutWithAnyLease) { self.good(*lease) } else { *lease };
-        self.store.fan_out(&lease, part).await
+        let fenced = self.store.fan_out(&lease, part).await?;
+        if self.has(UnparksTheNew) {
+            self.store.change(&Filter::all(), Change::Unpark, Page::first(1000)).await?;
+        }
+        Ok(fenced)
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         let lease = if self.has(HasEndlessLeases) { LONG } else { lease };
+        let max = if self.shy.load(Ordering::Relaxed) { max.min(1) } else { max };
+        if self.has(BeginsAtFullSpeed) {
+            self.store.change(&Filter::all(), Change::OpenLanes(Hold::CircuitOpen), Page::first(1000)).await?;
+        }
         let mut claimed = match self.fault {
             StarvesLanes => self.claim_by(max, lease, |claimed| (claimed.target_id.0, claimed.id.0)).await?,
             GivesTheYoungest => self.claim_by(max, lease, |claimed| (-claimed.id.0, 0)).await?,
@@ -274,11 +304,12 @@ impl DeliveryStore for Faulty {
         Ok(claimed)
     }
 
-    async fn settle(&self, mut results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, mut results: Vec<Settlement>) -> Result<Vec<Settled>> {
         for result in &mut results {
             match self.fault {
                 SettlesWithAnyLease | RepeatsTokens => result.lease = self.good(result.lease),
                 LeavesLanesOpen => result.close_lane = None,
+                JudgesNothing => result.verdict = None,
                 DeliversNothing if result.next == Next::Delivered => result.next = Next::Retry(LONG),
                 CountsReleases if matches!(result.next, Next::Release(_)) => {
                     let outcome = Outcome::Answered { status: 500, body: String::new(), truncated: false };
@@ -287,13 +318,25 @@ impl DeliveryStore for Faulty {
                 _ => {}
             }
         }
-        self.store.settle(results).await
+        let mut settled = self.store.settle(results).await?;
+        for settled in &mut settled {
+            let Some((target, News::Disabled(_))) = settled.news else { continue };
+            *self.disabled.lock().unwrap() = Some(ClosedLane::new(target, PolicyId(1), LONG, Hold::TargetDisabled));
+            if self.has(LeavesDisabledDue) {
+                self.store.change(&Filter::all(), Change::Unpark, Page::first(1000)).await?;
+            }
+        }
+        Ok(settled)
     }
 
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
         let change = |which, to, page| async move { self.store.change(&which, to, page).await };
         let due = || which.clone().state(StateKind::Due);
         match (self.fault, to) {
+            (KeepsGrudges, Change::OpenLanes(Hold::CircuitOpen)) => {
+                self.shy.store(true, Ordering::Relaxed);
+                change(which.clone(), to, page).await
+            }
             (IgnoresThePage, _) => change(which.clone(), to, Page::first(10_000)).await,
             (OpensEveryLane, Change::OpenLanes(_)) => {
                 let mut count = 0;
@@ -354,6 +397,9 @@ impl DeliveryStore for Faulty {
         let mut status = self.store.status().await?;
         if self.has(CountsParkedAsWaiting) {
             status.waiting += status.parked;
+        }
+        if self.has(KeepsDisabledLanes) {
+            status.closed_lanes.extend(self.disabled.lock().unwrap().clone());
         }
         Ok(status)
     }

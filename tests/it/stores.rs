@@ -44,7 +44,7 @@ fn lane() -> LaneLimits {
 }
 
 async fn settle(store: &impl DeliveryStore, claimed: &Claimed, next: Next) -> Fenced {
-    store.settle(vec![Settlement::new(claimed.lease, next)]).await.unwrap().remove(0)
+    store.settle(vec![Settlement::new(claimed.lease, next)]).await.unwrap().remove(0).fenced
 }
 
 async fn refusals_are_in_harbors_words<S: Fresh>() {

@@ -11,7 +11,8 @@ use harbor_webhook::delivery::{Delivery, State};
 use harbor_webhook::policy::{Policy, PolicyDraft, Target};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
-    MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status,
+    Swept,
 };
 use harbor_webhook::transport::{Request, Response, Transport, TransportError};
 use harbor_webhook::{
@@ -105,7 +106,7 @@ impl DeliveryStore for Failing {
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         self.store.claim(max, lease).await
     }
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.at(Fault::Settle)?;
         self.store.settle(results).await
     }

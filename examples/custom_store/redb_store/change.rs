@@ -2,6 +2,7 @@
 
 use harbor_webhook::TargetId;
 use harbor_webhook::delivery::State;
+use harbor_webhook::delivery::breaker::Health;
 use harbor_webhook::store::{Change, Changed, Filter, Hold, Page};
 use redb::ReadableTable;
 
@@ -60,6 +61,9 @@ fn open_lanes(tx: &mut Tx<'_>, which: &Filter, why: Hold) -> Result<Changed, Fau
     let count = closed.len() as u64;
     for (target, mut lane) in closed {
         (lane.closed_until, lane.why) = (0, None);
+        if matches!(why, Hold::CircuitOpen | Hold::TargetDisabled) {
+            lane.health = Health::default();
+        }
         tx.put_lane(target, lane)?;
     }
     Ok(Changed::new(count, None))

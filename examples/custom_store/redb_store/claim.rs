@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use harbor_webhook::TargetId;
+use harbor_webhook::delivery::breaker::News;
 use harbor_webhook::delivery::{DeadReason, State};
-use harbor_webhook::store::{Claimed, Fenced, Lease, Next, Settlement};
+use harbor_webhook::store::{Claimed, Lease, Next, Settled, Settlement};
 use redb::ReadableTable;
 
 use super::clock::{between, micros};
@@ -38,6 +39,8 @@ fn claim_from(tx: &mut Tx<'_>, target: TargetId, lease: Duration) -> Result<Clai
     let mut row = tx.row(id)?.ok_or_else(broken)?;
     let token = tx.next("token")?;
     lane.served = (tx.now, token);
+    let next = lane.rate().take(between(0, lane.next_token), between(0, tx.now), 1);
+    lane.next_token = micros(next);
     tx.put_lane(target, lane)?;
     row.set(State::Leased, tx.now.saturating_add(micros(lease)));
     row.token = token;
@@ -66,18 +69,26 @@ fn take_back_lost(tx: &mut Tx<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-pub(super) fn settle(tx: &mut Tx<'_>, result: Settlement) -> Result<Fenced, Fault> {
+pub(super) fn settle(tx: &mut Tx<'_>, result: Settlement) -> Result<Settled, Fault> {
     let id = result.lease.key;
     let held = |row: &Row| row.is(State::Leased) && row.token == result.lease.token && row.at > tx.now;
-    let Some(mut row) = tx.row(id)?.filter(held) else { return Ok(Fenced::Stale) };
+    let Some(mut row) = tx.row(id)?.filter(held) else { return Ok(Settled::STALE) };
     if let Some(attempt) = result.attempt {
         tx.attempts.insert((id, row.attempts), &*serde_json::to_vec(&AttemptRow::new(attempt)?)?)?;
         row.attempts += 1;
     }
     let now = tx.now;
     let later = |after: Duration| now.saturating_add(micros(after));
+    let mut lane = tx.lane(row.target)?.ok_or_else(|| newer("a lane"))?; // there is one for every delivery
+    let news = lane.judge(row.target, result.verdict, now)?;
+    if let Some((time, why)) = result.close_lane {
+        lane.close(later(time), why);
+    }
+    let disabled = lane.is_disabled();
+    tx.put_lane(row.target, lane)?;
     match result.next {
         Next::Delivered => row.set(State::Delivered, now),
+        Next::Retry(_) | Next::Release(_) if disabled => row.set(State::Parked, now),
         Next::Retry(after) | Next::Release(after) => row.set(State::Due, later(after)),
         Next::Dead(reason, detail) => {
             row.set(State::Dead(reason), now);
@@ -86,12 +97,19 @@ pub(super) fn settle(tx: &mut Tx<'_>, result: Settlement) -> Result<Fenced, Faul
         Next::Cancelled(reason) => row.set(State::Cancelled(reason), now),
         _ => return Err(newer("a settlement")),
     }
-    if let (Some((time, why)), Some(mut lane)) = (result.close_lane, tx.lane(row.target)?)
-        && later(time) > lane.closed_until
-    {
-        (lane.closed_until, lane.why) = (later(time), Some(why.as_str().to_owned()));
-        tx.put_lane(row.target, lane)?;
-    }
     tx.put(id, Some(&row))?;
-    Ok(Fenced::Done)
+    if matches!(news, Some(News::Disabled(_))) {
+        park_due(tx, row.target)?;
+    }
+    Ok(Settled::done(news.map(|news| (row.target, news))))
+}
+
+/// The target was given up: what is due for it waits for somebody to decide.
+fn park_due(tx: &mut Tx<'_>, target: TargetId) -> Result<(), Fault> {
+    while let Some((_, id)) = tx.first_due(target)? {
+        let mut row = tx.row(id)?.ok_or_else(|| newer("the index of due deliveries"))?;
+        row.set(State::Parked, tx.now);
+        tx.put(id, Some(&row))?;
+    }
+    Ok(())
 }

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use harbor_webhook::delivery::Delivery;
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    Retention, Settlement, Status, Swept,
+    Retention, Settled, Settlement, Status, Swept,
 };
 use harbor_webhook::{DeliveryId, Error, ErrorKind, Event, Result};
 use redb::{Database, ReadTransaction, ReadableDatabase};
@@ -123,7 +123,7 @@ impl DeliveryStore for RedbStore {
         self.write(move |tx| claim::claim(tx, max, lease)).await
     }
 
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.write(move |tx| results.into_iter().map(|result| claim::settle(tx, result)).collect()).await
     }
 

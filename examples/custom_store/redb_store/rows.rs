@@ -1,13 +1,16 @@
 //! What the tables hold, as JSON.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
-use harbor_webhook::delivery::{Attempt, Delivery, FailureKind, Outcome, State};
+use harbor_webhook::delivery::breaker::{Before, Breaker, Gate, Health, News, Verdict};
+use harbor_webhook::delivery::{Attempt, Delivery, FailureKind, Outcome, Rate, State};
 use harbor_webhook::store::{Body, Hold};
 use harbor_webhook::{DeliveryId, ErrorKind, EventType, PolicyId, ProjectId, TargetId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::clock::between;
+use super::clock::{between, micros};
 use super::fault::Fault;
 
 /// A delivery. Times without a zone are the store's own.
@@ -80,6 +83,12 @@ pub(super) struct Lane {
     pub(super) in_flight: u32,
     pub(super) closed_until: i64,
     pub(super) why: Option<String>,
+    pub(super) rate: Duration,
+    /// When the rate has its next token.
+    pub(super) next_token: i64,
+    pub(super) health: Health,
+    /// When the first of the failures was that the health counts.
+    pub(super) failing_since: i64,
     /// When a delivery was last claimed, and a number that grows with every claim: who was served last comes last.
     pub(super) served: (i64, i64),
     /// Where the lane stands in the index `ready`, if it does.
@@ -98,6 +107,10 @@ impl Lane {
             in_flight: 0,
             closed_until: 0,
             why: None,
+            rate: Duration::ZERO,
+            next_token: 0,
+            health: Health::default(),
+            failing_since: 0,
             served: (0, 0),
             ready: None,
         }
@@ -105,6 +118,50 @@ impl Lane {
 
     pub(super) fn hold(&self) -> Option<Hold> {
         self.why.as_deref().and_then(Hold::from_name)
+    }
+
+    pub(super) fn is_disabled(&self) -> bool {
+        self.hold() == Some(Hold::TargetDisabled)
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        Rate::per(1, self.rate)
+    }
+
+    /// How many may be in flight now.
+    pub(super) fn room(&self) -> u32 {
+        self.health.ramp.map_or(self.max_in_flight, |ramp| ramp.min(self.max_in_flight))
+    }
+
+    /// Closes the lane, unless it is closed for longer already.
+    pub(super) fn close(&mut self, until: i64, why: Hold) {
+        if until > self.closed_until {
+            (self.closed_until, self.why) = (until, Some(why.as_str().to_owned()));
+        }
+    }
+
+    /// An attempt says this about the target.
+    pub(super) fn judge(
+        &mut self,
+        target: TargetId,
+        verdict: Option<(Verdict, Breaker)>,
+        now: i64,
+    ) -> Result<Option<News>, Fault> {
+        let Some((verdict, breaker)) = verdict.filter(|_| !self.is_disabled()) else { return Ok(None) };
+        if self.health.failures == 0 {
+            self.failing_since = now;
+        }
+        let (failing_for, closed) = (between(self.failing_since, now), self.closed_until > now);
+        let after =
+            breaker.after(&Before::new(self.health, failing_for, closed, self.max_in_flight), verdict, target.0);
+        self.health = after.health;
+        match after.gate {
+            Gate::Stays => {}
+            Gate::Closes(pause) => self.close(now.saturating_add(micros(pause)), Hold::CircuitOpen),
+            Gate::Disables(_) => self.close(i64::MAX, Hold::TargetDisabled),
+            _ => return Err(newer("what becomes of a lane")),
+        }
+        Ok(after.news)
     }
 }
 
@@ -158,7 +215,7 @@ impl AttemptRow {
             (None, Some(kind)) => Outcome::Failed { kind, message: self.text },
             (None, None) => return Err(newer("an attempt's outcome")),
         };
-        let duration = std::time::Duration::from_micros(self.micros);
+        let duration = Duration::from_micros(self.micros);
         Ok(Attempt::new(self.started, duration, outcome).remote_addr(self.remote))
     }
 }

@@ -118,6 +118,7 @@ impl<'t> Tx<'t> {
     pub(super) fn limit_lane(&mut self, project: ProjectId, new: &NewDelivery) -> Result<Lane, Fault> {
         let mut lane = self.lane(new.target_id)?.unwrap_or_else(|| Lane::new(new.policy_id, project));
         (lane.max_waiting, lane.max_in_flight) = (new.lane.max_waiting, new.lane.max_in_flight);
+        lane.rate = new.lane.rate.spacing();
         self.lanes.insert(new.target_id.0, &*serde_json::to_vec(&lane)?)?;
         Ok(lane)
     }
@@ -194,11 +195,11 @@ impl<'t> Tx<'t> {
             self.lanes.remove(target.0)?;
             return Ok(());
         }
-        if lane.in_flight < lane.max_in_flight
+        if lane.in_flight < lane.room()
             && let Some((first, _)) = self.first_due(target)?
         {
             let (served, turn) = lane.served;
-            let at = first.max(lane.closed_until).max(served);
+            let at = first.max(lane.closed_until).max(lane.next_token).max(served);
             self.ready.insert((at, turn, target.0), ())?;
             lane.ready = Some((at, turn));
         }

@@ -14,7 +14,7 @@ use crate::id::{DeliveryId, ProjectId};
 use crate::policy::{Policy, PolicyDraft, Target};
 use crate::store::{
     Body, Change, Claimed, DeliveryStore, Detail, FanOut, Fenced, Filter, LaneLimits, Lease, NewDelivery, Next, Page,
-    PolicyStore, Settlement, Status,
+    PolicyStore, Settled, Settlement, Status,
 };
 
 /// Longer than any check takes.
@@ -132,9 +132,14 @@ impl<S: PolicyStore + DeliveryStore> World<S> {
     }
 
     pub(super) async fn settle_with(&self, settlement: Settlement) -> Result<Fenced, Broken> {
-        let fenced = self.store.settle(vec![settlement]).await?;
-        promise_eq!(SETTLED, fenced.len(), 1, "answers to one settlement");
-        Ok(fenced[0])
+        Ok(self.judged(settlement).await?.fenced)
+    }
+
+    /// With what it changed for the target.
+    pub(super) async fn judged(&self, settlement: Settlement) -> Result<Settled, Broken> {
+        let settled = self.store.settle(vec![settlement]).await?;
+        promise_eq!(SETTLED, settled.len(), 1, "answers to one settlement");
+        Ok(settled[0])
     }
 
     /// Changes one delivery, and gives how many were changed.

@@ -2,11 +2,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::lane::Lane;
 use super::moment::Moment;
 use super::state::State;
+use crate::delivery::breaker::News;
 use crate::delivery::{DeadReason, State as Stands};
-use crate::id::DeliveryId;
-use crate::store::{Claimed, Fenced, Lease, Next, Settlement};
+use crate::id::{DeliveryId, TargetId};
+use crate::store::{Claimed, Lease, Next, Settled, Settlement};
 
 /// Lost leases that make a delivery poison.
 const MAX_LOSSES: u8 = 5;
@@ -61,18 +63,22 @@ impl State {
         })
     }
 
-    pub(super) fn settle(&mut self, result: Settlement) -> Fenced {
-        let Settlement { lease, attempt, next, close_lane } = result;
+    pub(super) fn settle(&mut self, result: Settlement) -> Settled {
+        let Settlement { lease, attempt, next, close_lane, verdict } = result;
         let (id, now, wall) = (lease.key, self.now, self.wall);
-        let Some(row) = self.rows.get(id) else { return Fenced::Stale };
+        let Some(row) = self.rows.get(id) else { return Settled::STALE };
         if row.state != Stands::Leased || i64::from(row.token) != lease.token {
-            return Fenced::Stale;
+            return Settled::STALE;
         }
         let target = row.target;
         self.tell(id, |row| match attempt {
             Some(attempt) => row.record(attempt, wall),
             None => row.touch(wall),
         });
+        let mut news = None;
+        if let Some((verdict, breaker)) = verdict {
+            self.lanes.change(target, now, |lane| news = lane.judge(target, verdict, &breaker, now));
+        }
         if let Some((time, why)) = close_lane {
             self.lanes.close(target, time, why, now);
         }
@@ -80,9 +86,23 @@ impl State {
             Next::Delivered => self.finish(id, Stands::Delivered, None),
             Next::Dead(reason, detail) => self.finish(id, Stands::Dead(reason), detail),
             Next::Cancelled(reason) => self.finish(id, Stands::Cancelled(reason), None),
+            Next::Retry(_) | Next::Release(_) if self.is_disabled(target) => self.park(id),
             Next::Retry(after) | Next::Release(after) => self.make_due(id, now.after(after)),
         }
-        Fenced::Done
+        if matches!(news, Some(News::Disabled(_))) {
+            self.park_due(target);
+        }
+        Settled::done(news.map(|news| (target, news)))
+    }
+
+    pub(super) fn is_disabled(&self, target: TargetId) -> bool {
+        self.lanes.get(target).is_some_and(Lane::is_disabled)
+    }
+
+    fn park_due(&mut self, target: TargetId) {
+        let due = |id: &i64| self.rows.get(*id).is_some_and(|row| row.state == Stands::Due);
+        let ids: Vec<i64> = self.lanes.get(target).into_iter().flat_map(Lane::ids).filter(due).collect();
+        ids.into_iter().for_each(|id| self.park(id));
     }
 
     /// A lease ran out.

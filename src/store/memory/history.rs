@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::lane::Lane;
 use super::row::Row;
 use super::state::State;
 use crate::delivery::{CancelReason, Delivery, State as Stands};
@@ -90,7 +91,7 @@ impl State {
         let mut closed = self.lanes.selected(which);
         closed.retain(|id| self.lanes.get(*id).and_then(|lane| lane.closed).is_some_and(|(_, closed)| closed == why));
         for id in &closed {
-            self.lanes.change(*id, self.now, |lane| lane.closed = None);
+            self.lanes.change(*id, self.now, Lane::open);
         }
         Changed::new(closed.len() as u64, None)
     }
@@ -115,6 +116,8 @@ impl State {
         for id in self.of_lanes(&Filter::policy(policy)) {
             self.change_one(id, Change::Cancel(CancelReason::TargetGone));
         }
+        // A gate that nobody will open would outlive its lane for ever.
+        self.open_lanes(&Filter::policy(policy), Hold::TargetDisabled);
         self.deleted.push_back((self.now, policy));
     }
 

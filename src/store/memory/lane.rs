@@ -2,7 +2,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::moment::Moment;
 use crate::delivery::State as Stands;
-use crate::id::{PolicyId, ProjectId};
+use crate::delivery::breaker::{After, Before, Breaker, Gate, Health, News, Verdict};
+use crate::id::{PolicyId, ProjectId, TargetId};
 use crate::store::{Hold, LaneLimits};
 
 /// A target's queue and gate. Each delivery that waits is in exactly one of `fresh`, `again` and `held`.
@@ -19,6 +20,11 @@ pub(super) struct Lane {
     pub(super) in_flight: u32,
     pub(super) closed: Option<(Moment, Hold)>,
     pub(super) place: Place,
+    health: Health,
+    /// When the first of the failures was that the health counts.
+    failing_since: Moment,
+    /// When the rate has its next token.
+    next_token: Moment,
     /// Due since they were made, by their ids.
     fresh: VecDeque<i64>,
     /// Due a second time, by when.
@@ -46,6 +52,9 @@ impl Lane {
             in_flight: 0,
             closed: None,
             place: Place::Nowhere,
+            health: Health::default(),
+            failing_since: Moment::default(),
+            next_token: Moment::default(),
             fresh: VecDeque::new(),
             again: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -68,12 +77,50 @@ impl Lane {
 
     /// When a delivery can be taken; none if there is none, or no room for one more in flight.
     pub(super) fn ready_at(&self) -> Option<Moment> {
-        if self.in_flight >= self.limits.max_in_flight {
+        if self.in_flight >= self.health.ramp.map_or(u32::MAX, |ramp| ramp.max(1)).min(self.limits.max_in_flight) {
             return None;
         }
         let again = self.again.first().map(|(at, _)| *at);
         let first = if self.fresh.is_empty() { again? } else { Moment::default() };
-        Some(first.max(self.gate()))
+        Some(first.max(self.gate()).max(self.next_token))
+    }
+
+    pub(super) fn is_disabled(&self) -> bool {
+        matches!(self.closed, Some((_, Hold::TargetDisabled)))
+    }
+
+    /// Closes the lane, unless it is closed for longer already.
+    pub(super) fn close(&mut self, until: Moment, why: Hold) {
+        if self.closed.is_none_or(|(already, _)| already < until) {
+            self.closed = Some((until, why));
+        }
+    }
+
+    /// Opens the lane. What closed it is forgotten.
+    pub(super) fn open(&mut self) {
+        if let Some((_, Hold::CircuitOpen | Hold::TargetDisabled)) = self.closed.take() {
+            self.health = Health::default();
+        }
+    }
+
+    /// An attempt says this about the target.
+    pub(super) fn judge(&mut self, id: TargetId, verdict: Verdict, breaker: &Breaker, now: Moment) -> Option<News> {
+        if self.is_disabled() {
+            return None;
+        }
+        if self.health.failures == 0 {
+            self.failing_since = now;
+        }
+        let failing_for = now.since(self.failing_since);
+        let before = Before::new(self.health, failing_for, self.gate() > now, self.limits.max_in_flight);
+        let After { health, gate, news, .. } = breaker.after(&before, verdict, id.0);
+        self.health = health;
+        match gate {
+            Gate::Stays => {}
+            Gate::Closes(pause) => self.close(now.after(pause), Hold::CircuitOpen),
+            Gate::Disables(_) => self.close(Moment::END, Hold::TargetDisabled),
+        }
+        news
     }
 
     pub(super) fn add_fresh(&mut self, id: i64) {
@@ -89,7 +136,7 @@ impl Lane {
     }
 
     /// Takes the delivery that has been due for longest. `due` says since when a fresh one is.
-    pub(super) fn take(&mut self, due: impl Fn(i64) -> Moment) -> Option<i64> {
+    pub(super) fn take(&mut self, now: Moment, due: impl Fn(i64) -> Moment) -> Option<i64> {
         let fresh = self.fresh.front().map(|id| (due(*id), *id));
         let again = self.again.first().copied();
         let id = match (fresh, again) {
@@ -99,6 +146,7 @@ impl Lane {
         self.shrink();
         self.in_flight += 1;
         self.held.insert(id);
+        self.next_token = Moment::new(self.limits.rate.take(self.next_token.to_duration(), now.to_duration(), 1));
         Some(id)
     }
 

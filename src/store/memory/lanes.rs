@@ -74,11 +74,7 @@ impl Lanes {
 
     pub(super) fn close(&mut self, id: TargetId, time: Duration, why: Hold, now: Moment) {
         let until = now.after(time);
-        self.change(id, now, |lane| {
-            if lane.closed.is_none_or(|(already, _)| already < until) {
-                lane.closed = Some((until, why));
-            }
-        });
+        self.change(id, now, |lane| lane.close(until, why));
     }
 
     pub(super) fn advance(&mut self, now: Moment) {
@@ -100,7 +96,7 @@ impl Lanes {
         let (_, id) = self.ready.pop_first()?;
         let lane = self.by_target.get_mut(&id)?;
         lane.place = Place::Nowhere;
-        let taken = lane.take(|id| rows.get(id).map_or(now, |row: &Row| row.at));
+        let taken = lane.take(now, |id| rows.get(id).map_or(now, |row: &Row| row.at));
         self.place(id, now);
         taken
     }

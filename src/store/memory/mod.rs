@@ -34,7 +34,7 @@ use state::{Bounds, State};
 
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
 };
 use crate::clock::{Clock, SystemClock, instant};
 use crate::delivery::Delivery;
@@ -189,7 +189,7 @@ impl DeliveryStore for MemoryStore {
         Ok(self.state().claim(max, lease))
     }
 
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         Ok(self.with_state(|state| results.into_iter().map(|result| state.settle(result)).collect()))
     }
 

@@ -10,6 +10,14 @@ impl Moment {
         Self(micros(since_start))
     }
 
+    /// Later than any other.
+    pub(super) const END: Self = Self(u64::MAX);
+
+    /// Since the store was made.
+    pub(super) fn to_duration(self) -> Duration {
+        Duration::from_micros(self.0)
+    }
+
     pub(super) fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(micros(time)))
     }

@@ -96,7 +96,14 @@ impl State {
                 lane.add_fresh(id);
             }
         });
-        if waits { self.begin_waiting(id) } else { self.file(id) }
+        if waits {
+            self.begin_waiting(id)
+        } else {
+            self.file(id)
+        }
+        if waits && self.is_disabled(target) {
+            self.park(id);
+        }
     }
 
     /// The delivery was taken from its lane's queue. Gives its new token.

@@ -133,8 +133,11 @@ async fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
         )
         .await?;
     let closed: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
-    let sql = "UPDATE {s}.lanes SET gate_until = '-infinity', gate_why = NULL WHERE target_id = ANY($1)";
-    db.execute(sql, &[&closed]).await?;
+    let set = match why {
+        Hold::CircuitOpen | Hold::TargetDisabled => lanes::STARTED_ANEW,
+        Hold::SwitchedOff | Hold::Disabled | Hold::RetryAfter => lanes::OPENED,
+    };
+    db.execute(&format!("UPDATE {{s}}.lanes SET {set} WHERE target_id = ANY($1)"), &[&closed]).await?;
     let mut moves = Moves::default();
     closed.iter().for_each(|target| moves.touch(*target));
     lanes::apply(db, &moves, false).await?;
@@ -148,5 +151,6 @@ pub(super) async fn cancel_policy(db: &Db<'_>, policy: PolicyId) -> Result<()> {
         let to = Change::Cancel(CancelReason::TargetGone);
         while change(db, &which, to, Page::first(1000)).await?.next.is_some() {}
     }
-    Ok(())
+    // A gate that nobody will open would outlive its lane for ever.
+    open_lanes(db, &Filter::policy(policy), Hold::TargetDisabled).await.map(|_| ())
 }

@@ -9,7 +9,7 @@ use super::db::{Db, both, failure};
 use super::lanes::{self, DEAD, DUE, Moves};
 use super::policies::unreadable;
 use super::{millis, token};
-use crate::delivery::DeadReason;
+use crate::delivery::{DeadReason, Rate};
 use crate::error::Result;
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, TargetId};
@@ -20,8 +20,35 @@ const MAX_LOSSES: i16 = 5;
 /// Lost leases looked at in one claim.
 const LOST: i64 = 256;
 
-/// Lanes that are ready and were taken, with the room that each has in flight.
-type Lanes = Vec<(i64, i64)>;
+/// A lane that is ready and was taken.
+struct Lane {
+    target: i64,
+    /// How many more may be claimed from it: its room in flight, and what its rate allows.
+    room: i64,
+    rate: Rate,
+    /// When the next token of its rate is there, and the present.
+    next_token: Duration,
+    now: Duration,
+}
+
+/// A lane's columns.
+const LANE: &str = "target_id, least(max_in_flight, ramp) - in_flight, spacing_us, token_us,
+                    (extract(epoch FROM statement_timestamp()) * 1000000)::bigint";
+
+impl Lane {
+    fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        let micros = |at| Ok(Duration::from_micros(row.try_get::<_, i64>(at)?.max(0).unsigned_abs()));
+        let (rate, next_token, now) = (Rate::per(1, micros(2)?), micros(3)?, micros(4)?);
+        let room = row.try_get::<_, i64>(1)?.min(rate.tokens(next_token, now).into());
+        Ok(Self { target: row.try_get(0)?, room, rate, next_token, now })
+    }
+
+    /// When the next token is there, after some were taken. None if there is no limit.
+    fn take(&self, taken: i64) -> Option<i64> {
+        let taken = u32::try_from(taken).ok().filter(|_| !self.rate.spacing().is_zero())?;
+        i64::try_from(self.rate.take(self.next_token, self.now, taken).as_micros()).ok()
+    }
+}
 
 pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
     lose_expired(db).await?;
@@ -33,9 +60,13 @@ pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Ve
     let token = token();
     let rows = lease_from(db, &shares(&lanes, max), token, lease).await?;
     let mut moves = Moves::default();
-    lanes.iter().for_each(|(target, _)| moves.touch(*target));
+    lanes.iter().for_each(|lane| moves.touch(lane.target));
     for row in &rows {
         moves.of(row.try_get(4).map_err(failure)?).flies += 1;
+    }
+    for lane in &lanes {
+        let moved = moves.of(lane.target);
+        moved.token_us = lane.take(moved.flies);
     }
     let ids: HashSet<Option<Uuid>> =
         rows.iter().map(|row| row.try_get(5)).collect::<Result<_, _>>().map_err(failure)?;
@@ -47,41 +78,37 @@ pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Ve
 }
 
 /// Takes lanes that nobody holds, those first that have waited for longest.
-async fn ready(db: &Db<'_>, max: i64) -> Result<Lanes> {
-    let rows = db
-        .rows(
-            "SELECT target_id, max_in_flight - in_flight FROM {s}.lanes
-             WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED",
-            &[&max],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(failure)
+async fn ready(db: &Db<'_>, max: i64) -> Result<Vec<Lane>> {
+    let sql = format!(
+        "SELECT {LANE} FROM {{s}}.lanes
+         WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"
+    );
+    let rows = db.rows(&sql, &[&max]).await?;
+    rows.iter().map(Lane::read).collect::<Result<_, _>>().map_err(failure)
 }
 
 /// All lanes that are ready are held by somebody else, for the time of a commit: waits for one. It holds no other, so that
 /// nobody can wait for it in turn.
-async fn wait_for_one(db: &Db<'_>) -> Result<Lanes> {
-    let rows = db
-        .rows(
-            "SELECT target_id, max_in_flight - in_flight FROM {s}.lanes
-             WHERE target_id = (SELECT target_id FROM {s}.lanes
-                                WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT 1)
-               AND next_at <= statement_timestamp() FOR NO KEY UPDATE",
-            &[],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(failure)
+async fn wait_for_one(db: &Db<'_>) -> Result<Vec<Lane>> {
+    let sql = format!(
+        "SELECT {LANE} FROM {{s}}.lanes
+         WHERE target_id = (SELECT target_id FROM {{s}}.lanes
+                            WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT 1)
+           AND next_at <= statement_timestamp() FOR NO KEY UPDATE"
+    );
+    let rows = db.rows(&sql, &[]).await?;
+    rows.iter().map(Lane::read).collect::<Result<_, _>>().map_err(failure)
 }
 
 /// How much is taken from each lane: the same from all, as far as there is room.
-fn shares(lanes: &Lanes, max: i64) -> (Vec<i64>, Vec<i64>) {
+fn shares(lanes: &[Lane], max: i64) -> (Vec<i64>, Vec<i64>) {
     let count = i64::try_from(lanes.len()).unwrap_or(i64::MAX).max(1);
     let each = max / count + i64::from(max % count != 0);
     let mut left = max;
-    let share = |(target, room): &(i64, i64)| {
-        let share = each.min(*room).min(left).max(0);
+    let share = |lane: &Lane| {
+        let share = each.min(lane.room).min(left).max(0);
         left -= share;
-        (*target, share)
+        (lane.target, share)
     };
     lanes.iter().map(share).unzip()
 }

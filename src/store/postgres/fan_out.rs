@@ -8,7 +8,7 @@ use super::lanes::{self, Moves};
 use super::outbox::{self, Head, Origin};
 use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{FanOut, Fenced, Lease, NewDelivery};
+use crate::store::{FanOut, Fenced, Hold, Lease, NewDelivery};
 
 /// A part of one event's deliveries, with the right to write it.
 pub(super) type Part = (Lease, FanOut);
@@ -97,36 +97,48 @@ async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
 }
 
 /// Makes the lanes that are missing, takes all of them, and says how many more deliveries each may hold.
-async fn take_lanes(db: &Db<'_>, news: &[(Uuid, &Head, &NewDelivery)]) -> Result<HashMap<i64, i64>> {
+async fn take_lanes(db: &Db<'_>, news: &[(Uuid, &Head, &NewDelivery)]) -> Result<HashMap<i64, Room>> {
     let lanes: BTreeMap<i64, _> = news.iter().map(|(_, head, new)| (new.target_id.0, (head, new))).collect();
     let targets: Vec<i64> = lanes.keys().copied().collect();
     let policies: Vec<i64> = lanes.values().map(|(_, new)| new.policy_id.0).collect();
     let projects: Vec<i64> = lanes.values().map(|(head, _)| head.project_id.0).collect();
     let waiting: Vec<i64> = lanes.values().map(|(_, new)| i64::from(new.lane.max_waiting)).collect();
     let in_flight: Vec<i64> = lanes.values().map(|(_, new)| i64::from(new.lane.max_in_flight)).collect();
+    let micros = |new: &NewDelivery| i64::try_from(new.lane.rate.spacing().as_micros()).unwrap_or(i64::MAX);
+    let spacings: Vec<i64> = lanes.values().map(|(_, new)| micros(new)).collect();
     // A lane whose limits are the same is taken all the same: the row is locked.
     let rows = db
         .rows(
-            "INSERT INTO {s}.lanes AS l (target_id, policy_id, project_id, max_waiting, max_in_flight)
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+            "INSERT INTO {s}.lanes AS l (target_id, policy_id, project_id, max_waiting, max_in_flight, spacing_us)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
              ON CONFLICT (target_id) DO UPDATE
-               SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight
-             RETURNING l.target_id, l.max_waiting - l.waiting",
-            &[&targets, &policies, &projects, &waiting, &in_flight],
+               SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight,
+                 spacing_us = excluded.spacing_us
+             RETURNING l.target_id, l.max_waiting - l.waiting, coalesce(l.gate_why = $7, false)",
+            &[&targets, &policies, &projects, &waiting, &in_flight, &spacings, &Hold::TargetDisabled.as_str()],
         )
         .await?;
-    let room = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    let room = |row: &Row| Ok((row.try_get(0)?, Room { left: row.try_get(1)?, disabled: row.try_get(2)? }));
     rows.iter().map(room).collect::<Result<_, _>>().map_err(failure)
 }
 
+/// What a lane takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    /// How many more deliveries it may hold.
+    left: i64,
+    disabled: bool,
+}
+
 impl<'a> Columns<'a> {
-    fn push(&mut self, event_id: Uuid, head: &Head, new: &'a NewDelivery, room: &mut i64) {
+    fn push(&mut self, event_id: Uuid, head: &Head, new: &'a NewDelivery, room: &mut Room) {
         let (state, reason, detail) = match &new.body {
             Err(why) => (lanes::DEAD, Some(DeadReason::Format), Some(storable(why))),
-            Ok(_) if *room <= 0 => (lanes::DEAD, Some(DeadReason::LaneFull), None),
+            Ok(_) if room.left <= 0 => (lanes::DEAD, Some(DeadReason::LaneFull), None),
+            Ok(_) if room.disabled => (lanes::PARKED, None, None),
             Ok(_) => (lanes::DUE, None, None),
         };
-        *room -= i64::from(state == lanes::DUE);
+        room.left -= i64::from(state != lanes::DEAD);
         self.event_ids.push(event_id);
         self.event_types.push(head.event_type.as_str());
         self.projects.push(head.project_id.0);
@@ -140,7 +152,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Says which lanes got a delivery that waits, once for each.
+/// Says which lanes got a delivery that waits, once for each of these.
 async fn insert(db: &Db<'_>, columns: &Columns<'_>) -> Result<Vec<i64>> {
     let rows = db
         .rows(
@@ -166,7 +178,7 @@ async fn insert(db: &Db<'_>, columns: &Columns<'_>) -> Result<Vec<i64>> {
         .await?;
     let mut added = Vec::with_capacity(rows.len());
     for row in rows {
-        if row.try_get::<_, i16>(1).map_err(failure)? == lanes::DUE {
+        if row.try_get::<_, i16>(1).map_err(failure)? != lanes::DEAD {
             added.push(row.try_get(0).map_err(failure)?);
         }
     }

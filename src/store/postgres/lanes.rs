@@ -1,9 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::db::Db;
-use super::millis;
 use crate::error::Result;
-use crate::store::Hold;
 
 /// The column `state` of a delivery.
 pub(super) const DUE: i16 = 0;
@@ -21,6 +19,8 @@ pub(super) struct Moves(BTreeMap<i64, Move>);
 pub(super) struct Move {
     pub(super) waits: i64,
     pub(super) flies: i64,
+    /// When the next token of its rate is there, if some were taken.
+    pub(super) token_us: Option<i64>,
 }
 
 impl Moves {
@@ -41,6 +41,11 @@ pub(super) async fn take(db: &Db<'_>, targets: &[i64]) -> Result<()> {
     db.execute(sql, &[&targets]).await.map(|_| ())
 }
 
+/// What was forgotten of lanes that somebody opens.
+pub(super) const OPENED: &str = "gate_until = '-infinity', gate_why = NULL";
+/// The same for lanes that failures had closed.
+pub(super) const STARTED_ANEW: &str = "gate_until = '-infinity', gate_why = NULL, failures = 0, failing = 0, opened = 0, ramp = NULL, failing_since = NULL";
+
 /// Writes down what was done, and works out when each lane can be claimed from next. A lane that was just served comes
 /// behind those that wait for longer.
 pub(super) async fn apply(db: &Db<'_>, moves: &Moves, served: bool) -> Result<()> {
@@ -50,25 +55,21 @@ pub(super) async fn apply(db: &Db<'_>, moves: &Moves, served: bool) -> Result<()
     let targets: Vec<i64> = moves.0.keys().copied().collect();
     let waits: Vec<i64> = moves.0.values().map(|lane| lane.waits).collect();
     let flies: Vec<i64> = moves.0.values().map(|lane| lane.flies).collect();
+    let tokens: Vec<Option<i64>> = moves.0.values().map(|lane| lane.token_us).collect();
     db.execute(
         "UPDATE {s}.lanes l SET
            waiting = greatest(0, l.waiting + m.waits),
            in_flight = greatest(0, l.in_flight + m.flies),
            served = CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
-           next_at = CASE WHEN l.in_flight + m.flies < l.max_in_flight THEN
-             (SELECT greatest(d.due, l.gate_until, CASE WHEN $4 THEN statement_timestamp() ELSE l.served END)
+           token_us = coalesce(m.token_us, l.token_us),
+           next_at = CASE WHEN l.in_flight + m.flies < least(l.max_in_flight, l.ramp) THEN
+             (SELECT greatest(d.due, l.gate_until, CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
+                CASE WHEN l.spacing_us > 0 THEN to_timestamp(coalesce(m.token_us, l.token_us) / 1e6) END)
               FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0 ORDER BY d.due, d.id LIMIT 1) END
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS m(target_id, waits, flies)
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[]) AS m(target_id, waits, flies, token_us)
          WHERE l.target_id = m.target_id",
-        &[&targets, &waits, &flies, &served],
+        &[&targets, &waits, &flies, &served, &tokens],
     )
     .await
     .map(|_| ())
-}
-
-/// Closes a lane that was taken, unless it is closed for longer already. [`apply`] must follow.
-pub(super) async fn close(db: &Db<'_>, target: i64, time: std::time::Duration, why: Hold) -> Result<()> {
-    let sql = "UPDATE {s}.lanes SET gate_until = statement_timestamp() + $2 * interval '1 ms', gate_why = $3
-               WHERE target_id = $1 AND gate_until < statement_timestamp() + $2 * interval '1 ms'";
-    db.execute(sql, &[&target, &(millis(time) as f64), &why.as_str()]).await.map(|_| ())
 }

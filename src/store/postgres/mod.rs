@@ -18,6 +18,7 @@ mod claim;
 mod connect;
 mod db;
 mod fan_out;
+mod health;
 mod history;
 mod lanes;
 mod listen;
@@ -47,7 +48,7 @@ use db::{Db, Schema, failure, is_read_only};
 use listen::Listener;
 
 use super::view::View;
-use super::{Appended, Fenced, OutboxRow, Settlement};
+use super::{Appended, Fenced, OutboxRow, Settled, Settlement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 
@@ -94,7 +95,7 @@ struct Inner {
     checked: OnceCell<()>,
     appends: Arc<Batcher<Vec<OutboxRow>, Vec<Appended>>>,
     fan_outs: Arc<Batcher<fan_out::Part, Fenced>>,
-    settlements: Arc<Batcher<Vec<Settlement>, Vec<Fenced>>>,
+    settlements: Arc<Batcher<Vec<Settlement>, Vec<Settled>>>,
     /// When the other nodes were told of work.
     told: Mutex<Option<Instant>>,
     /// When another node told of work: more may have come since that it did not tell of.

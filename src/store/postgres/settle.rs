@@ -1,47 +1,45 @@
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::db::{Db, Param, both, failure, storable};
+use super::health::Patients;
 use super::lanes::{self, CANCELLED, DEAD, DELIVERED, DUE, Moves};
 use super::millis;
 use crate::delivery::{Attempt, Outcome};
 use crate::error::Result;
-use crate::store::{Fenced, Hold, Next, Settlement};
+use crate::id::TargetId;
+use crate::store::{Next, Settled, Settlement};
 
 /// Writes what came of many attempts, of one call or of several, in one transaction.
-pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Fenced>>> {
+pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Settled>>> {
     let results: Vec<&Settlement> = calls.iter().flatten().collect();
     let keys: Vec<i64> = results.iter().map(|result| result.lease.key).collect();
     let sql = "SELECT DISTINCT target_id FROM {s}.deliveries WHERE id = ANY($1)";
     let keys: [Param<'_>; 1] = [&keys];
     let ((), targets) = both(db.begin(), db.rows(sql, &keys)).await?;
     let targets: Vec<i64> = targets.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
-    lanes::take(db, &targets).await?;
+    let mut patients = Patients::take(db, &targets).await?;
     let done = write(db, &results).await?;
     let mut moves = Moves::default();
-    let mut closed: HashMap<i64, (Duration, Hold)> = HashMap::new();
+    let mut settled = vec![Settled::STALE; results.len()];
     for (n, target) in &done {
-        let Some(result) = results.get(*n) else { continue };
+        let (Some(result), Some(settled)) = (results.get(*n), settled.get_mut(*n)) else { continue };
         let lane = moves.of(*target);
         lane.flies -= 1;
         lane.waits -= i64::from(!matches!(result.next, Next::Retry(_) | Next::Release(_)));
+        let news = patients.judge(*target, result.verdict);
+        *settled = Settled::done(news.map(|news| (TargetId(*target), news)));
         if let Some((time, why)) = result.close_lane {
-            let longest = closed.entry(*target).or_insert((time, why));
-            *longest = if time > longest.0 { (time, why) } else { *longest };
+            patients.close(*target, time, why);
         }
     }
-    for (target, (time, why)) in closed {
-        lanes::close(db, target, time, why).await?;
-    }
+    patients.write(db).await?;
     lanes::apply(db, &moves, false).await?;
     db.commit().await?;
-    let done: HashSet<usize> = done.into_iter().map(|(n, _)| n).collect();
-    let mut numbers = 0..results.len();
-    let mut answer = || numbers.next().filter(|n| done.contains(n)).map_or(Fenced::Stale, |_| Fenced::Done);
-    Ok(calls.iter().map(|call| call.iter().map(|_| answer()).collect()).collect())
+    let mut settled = settled.into_iter();
+    Ok(calls.iter().map(|call| settled.by_ref().take(call.len()).collect()).collect())
 }
 
 /// The columns of what came of attempts.

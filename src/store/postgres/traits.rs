@@ -12,7 +12,7 @@ use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::policy::{Policy, PolicyDraft};
 use crate::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
-    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
 };
 
 #[async_trait]
@@ -129,7 +129,7 @@ impl DeliveryStore for PostgresStore {
         self.bounded(async { claim::claim(&self.db().await?, max, lease).await }).await
     }
 
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         let store = self.clone();
         let settle = move |calls: Arc<Vec<Vec<Settlement>>>| {
             let store = store.clone();

@@ -6,12 +6,12 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::db::{Db, unreadable};
-use super::{Now, millis};
-use crate::delivery::{Attempt, DeadReason, Outcome};
+use super::{Now, health, micros, millis};
+use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, TargetId};
-use crate::store::{Body, Claimed, Fenced, Hold, Lease, Next, Settlement};
+use crate::store::{Body, Claimed, Hold, Lease, Next, Settled, Settlement};
 
 /// The column `state`.
 pub(super) const DUE: i64 = 0;
@@ -31,25 +31,47 @@ pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -
     place(db)?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
     let lanes = db.rows(
-        "SELECT target_id, max_in_flight - in_flight FROM harbor_webhook_lanes
-         WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2",
+        "SELECT target_id, min(max_in_flight, ifnull(ramp, max_in_flight)) - in_flight, spacing_us, token_us
+         FROM harbor_webhook_lanes WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2",
         params![now.store, max],
-        |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?)),
+        |row| {
+            let micros = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.max(0).unsigned_abs());
+            let bucket = Bucket { rate: Rate::per(1, Duration::from_micros(micros(2)?)), next: micros(3)? };
+            Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?.min(bucket.tokens(now)), bucket))
+        },
     )?;
     let Some(each) = i64::try_from(lanes.len()).ok().filter(|n| *n > 0).map(|n| (max + n - 1) / n) else {
         return Ok(Vec::new());
     };
     let mut claimed = Vec::new();
-    for (target, room) in lanes {
+    for (target, room, bucket) in lanes {
         let left = max - i64::try_from(claimed.len()).unwrap_or(max);
-        claim_lane(db, target, each.min(room).min(left), (until, token), now, &mut claimed)?;
+        claim_lane(db, (target, &bucket), each.min(room).min(left), (until, token), now, &mut claimed)?;
     }
     Ok(claimed)
 }
 
+/// A lane's rate, and when its next token is there, in microseconds.
+struct Bucket {
+    rate: Rate,
+    next: u64,
+}
+
+impl Bucket {
+    fn tokens(&self, now: Now) -> i64 {
+        self.rate.tokens(Duration::from_micros(self.next), now.since_start()).into()
+    }
+
+    /// When the next token is there after some were taken.
+    fn take(&self, now: Now, taken: usize) -> i64 {
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        micros(self.rate.take(Duration::from_micros(self.next), now.since_start(), taken))
+    }
+}
+
 fn claim_lane(
     db: &Db<'_>,
-    target: TargetId,
+    (target, bucket): (TargetId, &Bucket),
     most: i64,
     (until, token): (i64, i64),
     now: Now,
@@ -84,14 +106,16 @@ fn claim_lane(
             params![claim.id.0, token, until],
         )?;
     }
-    let sql = "UPDATE harbor_webhook_lanes SET in_flight = in_flight + ?2, served = ?3 WHERE target_id = ?1";
-    db.execute(sql, params![target.0, i64::try_from(due.len()).unwrap_or_default(), now.store])?;
+    db.execute(
+        "UPDATE harbor_webhook_lanes SET in_flight = in_flight + ?2, served = ?3, token_us = ?4 WHERE target_id = ?1",
+        params![target.0, i64::try_from(due.len()).unwrap_or_default(), now.store, bucket.take(now, due.len())],
+    )?;
     db.displace(target);
     claimed.extend(due);
     Ok(())
 }
 
-pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Fenced> {
+pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settled> {
     let (state, reason, detail, pause) = match &result.next {
         Next::Delivered => (DELIVERED, None, None, Duration::ZERO),
         Next::Dead(reason, detail) => (DEAD, Some(reason.as_str()), detail.as_deref(), Duration::ZERO),
@@ -116,15 +140,16 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Fence
         ],
         |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?)),
     )?;
-    let Some((target, number)) = settled else { return Ok(Fenced::Stale) };
+    let Some((target, number)) = settled else { return Ok(Settled::STALE) };
     if let Some(attempt) = &result.attempt {
         record(db, id, number, attempt)?;
     }
+    let news = health::judge(db, target, result.verdict, state == DUE, now)?;
     if let Some((time, why)) = result.close_lane {
         close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
     lane(db, target, -i64::from(state != DUE), -1)?;
-    Ok(Fenced::Done)
+    Ok(Settled::done(news.map(|news| (target, news))))
 }
 
 fn record(db: &Db<'_>, id: i64, number: i64, attempt: &Attempt) -> Result<()> {
@@ -151,7 +176,7 @@ fn record(db: &Db<'_>, id: i64, number: i64, attempt: &Attempt) -> Result<()> {
     Ok(())
 }
 
-fn close_lane(db: &Db<'_>, target: TargetId, until: i64, why: Hold) -> Result<()> {
+pub(super) fn close_lane(db: &Db<'_>, target: TargetId, until: i64, why: Hold) -> Result<()> {
     db.execute(
         "UPDATE harbor_webhook_lanes SET gate_until = ?2, gate_why = ?3 WHERE target_id = ?1 AND gate_until < ?2",
         params![target.0, until, why.as_str()],
@@ -219,8 +244,9 @@ pub(super) fn lane(db: &Db<'_>, target: TargetId, waits: i64, flies: i64) -> Res
 pub(super) fn place(db: &Db<'_>) -> Result<()> {
     for target in db.take_displaced() {
         db.execute(
-            "UPDATE harbor_webhook_lanes SET next_at = CASE WHEN in_flight < max_in_flight THEN
-               (SELECT max(due, harbor_webhook_lanes.gate_until, harbor_webhook_lanes.served)
+            "UPDATE harbor_webhook_lanes SET next_at = CASE WHEN in_flight < min(max_in_flight, ifnull(ramp, max_in_flight)) THEN
+               (SELECT max(due, harbor_webhook_lanes.gate_until, harbor_webhook_lanes.served,
+                           (harbor_webhook_lanes.token_us + 999) / 1000)
                 FROM harbor_webhook_deliveries WHERE target_id = ?1 AND state = 0 ORDER BY due, id LIMIT 1) END
              WHERE target_id = ?1",
             [target],

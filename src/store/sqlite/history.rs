@@ -171,8 +171,12 @@ fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
         |row| row.get(0).map(TargetId),
     )?;
     for target in &closed {
-        let sql = "UPDATE harbor_webhook_lanes SET gate_until = 0, gate_why = NULL WHERE target_id = ?1";
-        db.execute(sql, [target.0])?;
+        db.execute(
+            "UPDATE harbor_webhook_lanes SET gate_until = 0, gate_why = NULL, failures = iif(?2, 0, failures),
+               failing = iif(?2, 0, failing), opened = iif(?2, 0, opened), ramp = iif(?2, NULL, ramp)
+             WHERE target_id = ?1",
+            params![target.0, matches!(why, Hold::CircuitOpen | Hold::TargetDisabled)],
+        )?;
         db.displace(*target);
     }
     Ok(Changed::new(closed.len() as u64, None))
@@ -360,5 +364,6 @@ pub(super) fn cancel_policy(db: &Db<'_>, policy: PolicyId, now: Now) -> Result<(
         let which = which.clone().state(state);
         while change(db, &which, Change::Cancel(CancelReason::TargetGone), Page::first(1000), now)?.next.is_some() {}
     }
-    Ok(())
+    // A gate that nobody will open would outlive its lane for ever.
+    open_lanes(db, &which, Hold::TargetDisabled).map(|_| ())
 }

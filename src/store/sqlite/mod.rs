@@ -9,6 +9,7 @@
 
 mod db;
 mod deliveries;
+mod health;
 mod history;
 mod outbox;
 mod policies;
@@ -33,7 +34,7 @@ use writer::{Durability, Writer};
 use super::view::View;
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
-    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::delivery::Delivery;
@@ -90,6 +91,17 @@ struct Inner {
 struct Now {
     store: i64,
     wall: i64,
+}
+
+impl Now {
+    /// The store's time, from its beginning.
+    fn since_start(self) -> Duration {
+        Duration::from_millis(self.store.max(0).unsigned_abs())
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn millis(time: Duration) -> i64 {
@@ -309,7 +321,7 @@ impl DeliveryStore for SqliteStore {
         self.write(Durability::Process, claim).await
     }
 
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         let settle = move |db: &Db<'_>, now| results.iter().map(|result| deliveries::settle(db, result, now)).collect();
         self.write(Durability::Full, settle).await
     }

@@ -1,14 +1,13 @@
 use rusqlite::params;
 use rusqlite::types::ValueRef;
 
-use super::Now;
 use super::db::Db;
-use super::deliveries;
+use super::{Now, deliveries, micros};
 use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::ProjectId;
-use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Lease, NewDelivery, OutboxRow};
+use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Hold, Lease, NewDelivery, OutboxRow};
 
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
@@ -134,17 +133,27 @@ fn origin(event_id: &[u8], json: &[u8]) -> Result<Origin> {
 
 fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> {
     let target = new.target_id;
-    let full = db.row(
-        "INSERT INTO harbor_webhook_lanes (target_id, policy_id, project_id, max_waiting, max_in_flight)
-         VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight
-         RETURNING waiting >= max_waiting",
-        params![target.0, new.policy_id.0, origin.project_id.0, new.lane.max_waiting, new.lane.max_in_flight],
-        |row| row.get(0),
+    let lane = db.row(
+        "INSERT INTO harbor_webhook_lanes (target_id, policy_id, project_id, max_waiting, max_in_flight, spacing_us)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET max_waiting = excluded.max_waiting, max_in_flight = excluded.max_in_flight,
+           spacing_us = excluded.spacing_us, token_us = iif(excluded.spacing_us > 0, token_us, 0)
+         RETURNING waiting >= max_waiting, gate_why",
+        params![
+            target.0,
+            new.policy_id.0,
+            origin.project_id.0,
+            new.lane.max_waiting,
+            new.lane.max_in_flight,
+            micros(new.lane.rate.spacing()),
+        ],
+        |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)),
     )?;
+    let (full, closed) = lane.unwrap_or_default();
     let (state, reason, detail) = match &new.body {
         Err(why) => (deliveries::DEAD, Some(DeadReason::Format), Some(why)),
-        Ok(_) if full == Some(true) => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
+        Ok(_) if full => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
+        Ok(_) if closed.as_deref() == Some(Hold::TargetDisabled.as_str()) => (deliveries::PARKED, None, None),
         Ok(_) => (deliveries::DUE, None, None),
     };
     let inserted = db.execute(
@@ -166,5 +175,5 @@ fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> 
             now.wall,
         ],
     )?;
-    deliveries::lane(db, target, i64::from(inserted == 1 && state == deliveries::DUE), 0)
+    deliveries::lane(db, target, i64::from(inserted == 1 && state != deliveries::DEAD), 0)
 }

@@ -7,7 +7,8 @@ use harbor_webhook::delivery::Delivery;
 use harbor_webhook::policy::{Policy, PolicyDraft};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
-    MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settlement, Status, Swept,
+    MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status,
+    Swept,
 };
 use harbor_webhook::{DeliveryId, Error, ErrorKind, Event, EventType, PolicyId, ProjectId, Result, TargetId};
 
@@ -90,7 +91,7 @@ impl DeliveryStore for Faulty {
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         self.disturbed(self.store.claim(max, lease)).await
     }
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.disturbed(self.store.settle(results)).await
     }
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {

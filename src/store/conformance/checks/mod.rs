@@ -1,5 +1,6 @@
 //! The checks, by what they look at.
 
+mod health;
 mod history;
 mod lanes;
 mod leases;
@@ -10,6 +11,10 @@ mod reopening;
 mod results;
 mod waking;
 
+pub use health::{
+    a_deleted_policy_leaves_no_closed_lane, a_disabled_target_waits_for_somebody, a_lane_keeps_its_rate,
+    a_lane_that_was_closed_begins_slowly, failures_close_a_lane,
+};
 pub use history::{a_sweep_never_takes_what_waits, listings_go_on_under_writes, the_status_counts};
 pub use lanes::{
     a_closed_lane_waits_and_opens, a_lane_keeps_its_limits, no_lane_waits_for_more_than_a_round,

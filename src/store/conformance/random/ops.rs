@@ -7,6 +7,9 @@ pub(super) const POLICIES: usize = 3;
 /// Two to a policy.
 pub(super) const TARGETS: usize = 2 * POLICIES;
 
+/// Why senders close lanes themselves. (Stores disable targets.)
+const HOLDS: [Hold; 4] = [Hold::SwitchedOff, Hold::Disabled, Hold::RetryAfter, Hold::CircuitOpen];
+
 /// One step. Numbers choose among what there is when its turn comes, so a list stays meaningful when steps are left out.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
@@ -95,7 +98,7 @@ fn operation(random: &mut Random) -> Op {
                 End::Cancelled,
             ]),
             attempt: random.below(2) == 0,
-            close: if random.below(6) == 0 { Some(random.one(&Hold::ALL)) } else { None },
+            close: if random.below(6) == 0 { Some(random.one(&HOLDS)) } else { None },
         },
         24..29 => Op::Change { to: change(random), which: which(random), limit: 1 + random.index(6) },
         _ => Op::Sweep,

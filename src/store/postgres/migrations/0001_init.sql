@@ -108,7 +108,16 @@ CREATE TABLE {s}.lanes (
     gate_until timestamptz NOT NULL DEFAULT '-infinity',
     gate_why text,
     served timestamptz NOT NULL DEFAULT '-infinity',
-    next_at timestamptz
+    next_at timestamptz,
+    -- The rate: the time of one token, and when the next one is there; in microseconds.
+    spacing_us bigint NOT NULL DEFAULT 0,
+    token_us bigint NOT NULL DEFAULT 0,
+    -- The health: see Health.
+    failures bigint NOT NULL DEFAULT 0,
+    failing bigint NOT NULL DEFAULT 0,
+    opened bigint NOT NULL DEFAULT 0,
+    ramp bigint,
+    failing_since timestamptz
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 CREATE INDEX lanes_next ON {s}.lanes (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX lanes_policy ON {s}.lanes (policy_id);

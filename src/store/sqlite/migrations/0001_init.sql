@@ -106,7 +106,16 @@ CREATE TABLE harbor_webhook_lanes (
     gate_until INTEGER NOT NULL DEFAULT 0,
     gate_why TEXT,
     served INTEGER NOT NULL DEFAULT 0,
-    next_at INTEGER
+    next_at INTEGER,
+    -- The rate: the time of one token, and when the next one is there; in microseconds.
+    spacing_us INTEGER NOT NULL DEFAULT 0,
+    token_us INTEGER NOT NULL DEFAULT 0,
+    -- The health: see Health.
+    failures INTEGER NOT NULL DEFAULT 0,
+    failing INTEGER NOT NULL DEFAULT 0,
+    opened INTEGER NOT NULL DEFAULT 0,
+    ramp INTEGER,
+    failing_since INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX harbor_webhook_lanes_next ON harbor_webhook_lanes (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX harbor_webhook_lanes_policy ON harbor_webhook_lanes (policy_id);

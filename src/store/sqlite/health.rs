@@ -1,0 +1,87 @@
+//! How lanes fare: what is remembered of their attempts.
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use super::db::Db;
+use super::deliveries::close_lane;
+use super::{Now, millis};
+use crate::delivery::breaker::{After, Before, Breaker, Gate, Health, News, Verdict};
+use crate::error::Result;
+use crate::id::TargetId;
+use crate::store::Hold;
+
+/// A lane as it stands, and when the first of its failures was.
+struct Lane {
+    before: Before,
+    failing_since: i64,
+    disabled: bool,
+}
+
+/// Decides what an attempt means for its lane, and writes it down. `returns`: the delivery is due again, unless the lane is
+/// disabled: then it is parked.
+pub(super) fn judge(
+    db: &Db<'_>,
+    target: TargetId,
+    verdict: Option<(Verdict, Breaker)>,
+    returns: bool,
+    now: Now,
+) -> Result<Option<News>> {
+    let Some(lane) = read(db, target, now)? else { return Ok(None) };
+    if lane.disabled {
+        if returns {
+            park_due(db, target)?;
+        }
+        return Ok(None);
+    }
+    let Some((verdict, breaker)) = verdict else { return Ok(None) };
+    let After { health, gate, news, .. } = breaker.after(&lane.before, verdict, target.0);
+    if health != lane.before.health {
+        write(db, target, health, if lane.before.health.failures == 0 { now.store } else { lane.failing_since })?;
+    }
+    match gate {
+        Gate::Stays => {}
+        Gate::Closes(pause) => close_lane(db, target, now.store.saturating_add(millis(pause)), Hold::CircuitOpen)?,
+        Gate::Disables(_) => {
+            close_lane(db, target, i64::MAX, Hold::TargetDisabled)?;
+            park_due(db, target)?;
+        }
+    }
+    Ok(news)
+}
+
+fn read(db: &Db<'_>, target: TargetId, now: Now) -> Result<Option<Lane>> {
+    db.row(
+        "SELECT failures, failing, opened, ramp, failing_since, gate_until, gate_why, max_in_flight
+         FROM harbor_webhook_lanes WHERE target_id = ?1",
+        [target.0],
+        |row| {
+            let health = Health::new(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            let since: i64 = row.get(4)?;
+            let failing_for =
+                if health.failures == 0 { 0 } else { now.store.saturating_sub(since).max(0).unsigned_abs() };
+            let why: Option<String> = row.get(6)?;
+            let closed = row.get::<_, i64>(5)? > now.store;
+            Ok(Lane {
+                before: Before::new(health, Duration::from_millis(failing_for), closed, row.get(7)?),
+                failing_since: since,
+                disabled: why.as_deref() == Some(Hold::TargetDisabled.as_str()),
+            })
+        },
+    )
+}
+
+fn write(db: &Db<'_>, target: TargetId, health: Health, since: i64) -> Result<()> {
+    db.execute(
+        "UPDATE harbor_webhook_lanes SET failures = ?2, failing = ?3, opened = ?4, ramp = ?5, failing_since = ?6
+         WHERE target_id = ?1",
+        params![target.0, health.failures, health.failing, health.opened, health.ramp, since],
+    )
+    .map(|_| ())
+}
+
+fn park_due(db: &Db<'_>, target: TargetId) -> Result<()> {
+    let sql = "UPDATE harbor_webhook_deliveries SET state = 2 WHERE target_id = ?1 AND state = 0";
+    db.execute(sql, [target.0]).map(|_| ())
+}
