@@ -91,7 +91,9 @@ impl MetricsObserver {
         Bound::ALL.iter().for_each(|bound| counter!(BOUNDS, "bound" => bound.as_str()).absolute(0));
         Cycle::ALL.iter().for_each(|cycle| counter!(FAULTS, "cycle" => cycle.as_str()).absolute(0));
         DeadReason::ALL.iter().for_each(|why| ended("dead", why.as_str(), 0));
-        ["failing", "recovered", "disabled"].map(|change| counter!(TARGETS, "change" => change).absolute(0));
+        for change in ["failing", "recovered", "disabled"] {
+            counter!(TARGETS, "change" => change).absolute(0);
+        }
         ended("delivered", "", 0);
         counter!(SAMPLES).absolute(0);
         Self
