@@ -11,6 +11,8 @@ mod id;
 pub mod policy;
 mod secret;
 pub mod settings;
+#[cfg(feature = "signing")]
+pub mod signing;
 pub mod store;
 mod together;
 pub mod transport;

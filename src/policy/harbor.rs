@@ -4,7 +4,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::{check_name, invalid};
-use super::{AuthHeader, Policy, PolicyDraft, Target, TargetType};
+use super::pairing::pair_targets;
+use super::{AuthHeader, Policy, PolicyDraft, Target, TargetOptions, TargetType};
 use crate::error::{Error, Result};
 use crate::event::EventType;
 
@@ -98,6 +99,23 @@ impl HarborPolicy {
         Self::with(policy, |auth| auth.expose().to_owned())
     }
 
+    /// The draft that replaces a stored policy. What this JSON has no place for, the [options](Target::options) of its
+    /// targets, is kept: each target has those of the one that it follows ([`pair_targets`](crate::store::pair_targets)).
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid), by Harbor's rules.
+    pub fn replacing(self, old: &Policy) -> Result<PolicyDraft> {
+        let mut draft = PolicyDraft::try_from(self)?;
+        let paired = pair_targets(&old.targets, &draft.targets);
+        for (target, kept) in draft.targets.iter_mut().zip(paired) {
+            if let Some(kept) = old.targets.iter().find(|old| Some(old.id) == kept) {
+                target.options = kept.target.options.clone();
+            }
+        }
+        Ok(draft)
+    }
+
     fn with(policy: &Policy, show: impl Fn(&AuthHeader) -> String) -> Self {
         let targets = policy.targets.iter().map(|target| HarborTarget::with(&target.target, &show)).collect();
         Self {
@@ -140,11 +158,19 @@ impl HarborTarget {
             return Err(invalid("set payload format is not allowed for slack"));
         }
         let auth_header = if self.auth_header.is_empty() { None } else { Some(self.auth_header.parse()?) };
-        Ok(Target { target_type, address, auth_header, skip_cert_verify: self.skip_cert_verify, payload_format })
+        Ok(Target {
+            target_type,
+            address,
+            auth_header,
+            skip_cert_verify: self.skip_cert_verify,
+            payload_format,
+            options: TargetOptions::default(),
+        })
     }
 }
 
-/// Harbor's rules in Harbor's order, with Harbor's messages.
+/// Harbor's rules in Harbor's order, with Harbor's messages. For a policy that shall replace another, see
+/// [`HarborPolicy::replacing`].
 impl TryFrom<HarborPolicy> for PolicyDraft {
     type Error = Error;
 
@@ -262,5 +288,25 @@ mod tests {
         let masked = serde_json::to_string(&HarborPolicy::masked(&policy)).unwrap();
         assert!(!masked.contains("s3cr3t") && masked.contains(MASK));
         assert!(!format!("{:?} {policy:?}", HarborPolicy::with_secrets(&policy)).contains("s3cr3t"));
+    }
+
+    #[cfg(feature = "signing")]
+    #[test]
+    fn what_the_json_cannot_hold_is_kept() {
+        let key: crate::signing::SigningKey = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3A=".parse().unwrap();
+        let target = |address: &str| Target::http(address).unwrap();
+        let old =
+            PolicyDraft::new("ci").target(target("http://plain/")).target(target("http://signed/").signing_keys(key));
+        let old = Policy::new(PolicyId(1), ProjectId(2), old, [1, 2].map(TargetId), Utc::now());
+        let json = |addresses: [&str; 2]| {
+            let targets = addresses.map(|address| format!(r#"{{"type":"http","address":"{address}"}}"#)).join(",");
+            format!(r#"{{"name":"ci","event_types":["PUSH_ARTIFACT"],"targets":[{targets}]}}"#)
+        };
+        let signed = |addresses| {
+            let draft = HarborPolicy::from_json(json(addresses).as_bytes()).unwrap().replacing(&old).unwrap();
+            draft.targets.into_iter().map(|target| target.options.signing_keys.is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(signed(["http://signed/", "http://plain/"]), [true, false]);
+        assert_eq!(signed(["http://plain/", "http://moved/"]), [false, true]);
     }
 }

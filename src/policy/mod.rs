@@ -6,12 +6,15 @@
 mod check;
 mod harbor;
 mod matching;
+mod options;
+pub(crate) mod pairing;
 mod target;
 
 use chrono::{DateTime, Utc};
 
 pub use harbor::{HarborPolicy, HarborTarget};
 pub use matching::{Match, PolicyIndex};
+pub use options::TargetOptions;
 pub use target::{Address, AuthHeader, Target, TargetType};
 
 use crate::event::EventType;

@@ -26,6 +26,8 @@
 //! * *What to keep of a delivery:* what [`Delivery`] shows, and besides when it is due or its lease ends, since when its
 //!   [age](Claimed::age) counts, how many attempts were [made before its last redelivery](Claimed::attempts), how many leases it
 //!   lost since, and the token of its lease. A body is kept as long as a delivery sends it.
+//! * *What to keep of a target:* its fields, of which [`options`](crate::policy::Target::options) is one text
+//!   ([`to_text`](crate::policy::TargetOptions::to_text)), or nothing. Options that later versions add lie in the same text.
 //! * *What to keep of a lane:* its limits (those that came with its newest delivery), its gate and the reason, and when it was
 //!   last served. A claim that goes by the oldest delivery of all lets one lane starve the others; one that goes by which lane
 //!   could have been served for the longest time does not.
@@ -73,6 +75,8 @@ pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use types::*;
+
+pub use crate::policy::pairing::pair_targets;
 
 use crate::delivery::Delivery;
 use crate::error::Result;
