@@ -70,7 +70,11 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
         Some(path) => read_policies(path)?,
         None => Vec::new(),
     };
-    let hooks = builder(options).await?.settings(settings).build().map_err(|e| e.to_string())?;
+    let mut builder = builder(options).await?.settings(settings);
+    if let Some(keys) = options.signing_keys()? {
+        builder = builder.signing_keys(keys);
+    }
+    let hooks = builder.build().map_err(|e| e.to_string())?;
     upsert(&hooks, policies).await?;
     let reader = Reader { projects, registry: options.public_endpoint.clone() };
     let listener = TcpListener::bind(options.listen).await.map_err(|e| format!("--listen {}: {e}", options.listen))?;

@@ -52,8 +52,9 @@ impl TargetOptions {
     /// what wrote the text, or lacks a feature, such as `signing`.
     pub fn from_text(text: Option<&str>) -> Result<Self> {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Self::default()) };
-        // serde's own message may quote a secret.
-        let text: Text = serde_json::from_str(text).map_err(|_| unreadable())?;
+        // serde would take an array too. Its own message may quote a secret.
+        let object = Some(text).filter(|text| text.starts_with('{'));
+        let text: Text = object.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(unreadable)?;
         Ok(Self {
             #[cfg(feature = "signing")]
             signing_keys: keys::read(text.signing_keys)?,

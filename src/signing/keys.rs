@@ -1,15 +1,16 @@
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::SigningKey;
+use super::message::Message;
 use crate::error::{Error, Result};
 
-/// As many keys as may sign one request.
+/// As many keys as may be kept for one target.
 const MOST: usize = 10;
 
-/// The keys that sign requests, newest first, at most ten. Each may have an end, so that receivers can change over from one
-/// to the next in their own time.
+/// The keys that sign requests: the newest, which has no end, and up to nine older ones, each with an end or without, so that
+/// receivers can change over in their own time. All that have not ended sign.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SigningKeys(Vec<Entry>);
 
@@ -25,24 +26,24 @@ impl SigningKeys {
         Self(vec![Entry { key, until: None }])
     }
 
-    /// Adds a key behind the others: the oldest. It signs until that time, or for ever.
+    /// Adds a key that is older than the others. It signs until that time, or for ever.
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) if there are ten already.
-    pub fn and(mut self, key: SigningKey, until: Option<DateTime<Utc>>) -> Result<Self> {
-        self.0.push(Entry { key, until });
+    pub fn and(mut self, older: SigningKey, until: Option<DateTime<Utc>>) -> Result<Self> {
+        self.0.push(Entry { key: older, until });
         self.bounded()
     }
 
     /// Puts a new key in front. The others sign for the grace yet, as far as they do not end before; those that have
-    /// ended by `now` are left out.
+    /// ended by `now` are left out. A day's grace is usual.
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::ErrorKind::Invalid) if ten others have not ended.
     pub fn rotate(self, new: SigningKey, now: DateTime<Utc>, grace: Duration) -> Result<Self> {
-        let end = now.checked_add_signed(chrono::TimeDelta::from_std(grace).unwrap_or(chrono::TimeDelta::MAX));
+        let end = TimeDelta::from_std(grace).ok().and_then(|grace| now.checked_add_signed(grace));
         let end = end.unwrap_or(DateTime::<Utc>::MAX_UTC);
         let ending = |entry: Entry| Entry { until: Some(entry.until.map_or(end, |until| until.min(end))), ..entry };
         let older = self.0.into_iter().map(ending).filter(|entry| entry.signs_at(now) && entry.key != new);
@@ -57,6 +58,9 @@ impl SigningKeys {
 
     /// What a store has kept: none if there are none.
     pub(crate) fn from_entries(entries: Vec<(SigningKey, Option<DateTime<Utc>>)>) -> Result<Option<Self>> {
+        if entries.first().is_some_and(|(_, until)| until.is_some()) {
+            return Err(Error::invalid("signing keys", "the newest has an end; nothing would sign behind it"));
+        }
         let keys = Self(entries.into_iter().map(|(key, until)| Entry { key, until }).collect()).bounded()?;
         Ok((!keys.0.is_empty()).then_some(keys))
     }
@@ -72,6 +76,19 @@ impl SigningKeys {
     }
 }
 
+/// The value of the signature header: what each key signs that has not ended, those of the target before those of all.
+pub(crate) fn signatures(sets: [Option<&SigningKeys>; 2], id: &str, at: DateTime<Utc>, body: &[u8]) -> Option<String> {
+    let message = Message { id, timestamp: at.timestamp(), body };
+    let mut signing: Vec<&SigningKey> = Vec::new();
+    for entry in sets.into_iter().flatten().flat_map(|keys| &keys.0) {
+        if entry.signs_at(at) && !signing.contains(&&entry.key) {
+            signing.push(&entry.key);
+        }
+    }
+    let signatures: Vec<_> = signing.into_iter().map(|key| key.sign(&message)).collect();
+    (!signatures.is_empty()).then(|| signatures.join(" "))
+}
+
 impl Entry {
     fn signs_at(&self, now: DateTime<Utc>) -> bool {
         self.until.is_none_or(|until| now < until)
@@ -81,5 +98,51 @@ impl Entry {
 impl From<SigningKey> for SigningKeys {
     fn from(key: SigningKey) -> Self {
         Self::new(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> SigningKey {
+        format!("whsec_{}", "abcd".repeat(8 + usize::from(n))).parse().unwrap()
+    }
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    #[test]
+    fn old_keys_sign_for_the_grace_and_no_longer() {
+        let day = Duration::from_secs(86_400);
+        let keys = SigningKeys::new(key(1)).rotate(key(2), at(1_000), day).unwrap();
+        let keys = keys.rotate(key(3), at(2_000), day).unwrap();
+        let ends: Vec<_> = keys.iter().map(|(key, until)| (key.clone(), until)).collect();
+        assert_eq!(ends, [(key(3), None), (key(2), Some(at(88_400))), (key(1), Some(at(87_400)))]);
+        let count = |seconds| signatures([Some(&keys), None], "id", at(seconds), b"{}").unwrap().split(' ').count();
+        assert_eq!([count(2_000), count(87_399), count(87_400), count(88_400)], [3, 3, 2, 1]);
+        let later = keys.rotate(key(4), at(90_000), Duration::ZERO).unwrap();
+        assert_eq!(later.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key(4)]);
+    }
+
+    #[test]
+    fn ten_keys_are_the_most() {
+        let mut keys = SigningKeys::new(key(0));
+        for n in 1..10 {
+            keys = keys.and(key(n), None).unwrap();
+        }
+        assert!(keys.clone().and(key(10), None).is_err());
+        assert!(keys.clone().rotate(key(10), at(0), Duration::from_secs(1)).is_err());
+        assert!(keys.rotate(key(10), at(0), Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_key_of_both_sets_signs_once() {
+        let (one, both) = (SigningKeys::new(key(1)), SigningKeys::new(key(2)).and(key(1), None).unwrap());
+        let signed = |sets| signatures(sets, "id", at(0), b"{}");
+        assert_eq!(signed([Some(&one), Some(&both)]).unwrap().split(' ').count(), 2);
+        assert_eq!(signed([None, Some(&one)]), signed([Some(&one), None]));
+        assert_eq!(signed([None, None]), None);
     }
 }

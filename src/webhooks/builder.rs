@@ -11,6 +11,8 @@ use crate::error::Error;
 use crate::error::{ErrorKind, Result};
 use crate::format::{Format, Formats};
 use crate::settings::Settings;
+#[cfg(feature = "signing")]
+use crate::signing::SigningKeys;
 use crate::store::{DeliveryStore, PolicySource, PolicyStore};
 use crate::transport::{DestinationPolicy, Transport};
 
@@ -26,6 +28,8 @@ pub struct Builder {
     formats: Vec<Arc<dyn Format>>,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    #[cfg(feature = "signing")]
+    signing_keys: Option<SigningKeys>,
 }
 
 impl Builder {
@@ -52,6 +56,8 @@ impl Builder {
             formats: Vec::new(),
             settings: Settings::harbor(),
             clock: Arc::new(SystemClock),
+            #[cfg(feature = "signing")]
+            signing_keys: None,
         }
     }
 
@@ -79,6 +85,14 @@ impl Builder {
         self
     }
 
+    /// Signs every request with these keys, beside those that its target has of its own
+    /// ([`Target::signing_keys`](crate::policy::Target::signing_keys)).
+    #[cfg(feature = "signing")]
+    pub fn signing_keys(mut self, keys: impl Into<SigningKeys>) -> Self {
+        self.signing_keys = Some(keys.into());
+        self
+    }
+
     /// Builds it. Nothing starts yet: see [`Webhooks::run`].
     ///
     /// # Errors
@@ -103,6 +117,8 @@ impl Builder {
             destination: self.destination,
             settings: self.settings,
             clock: self.clock,
+            #[cfg(feature = "signing")]
+            signing_keys: self.signing_keys,
             appended: Notify::new(),
         };
         Ok(Webhooks { inner: Arc::new(inner) })

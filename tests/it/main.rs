@@ -32,6 +32,10 @@ mod postgres;
 mod power_loss;
 mod receivers;
 mod running_bridge;
+#[cfg(feature = "signing")]
+mod signing;
+#[cfg(feature = "signing")]
+mod signing_interop;
 mod simulation;
 mod soak;
 mod store_model;
