@@ -5,6 +5,7 @@
 
 mod check;
 mod harbor;
+mod mask;
 mod matching;
 mod options;
 pub(crate) mod pairing;

@@ -24,6 +24,8 @@ mod full_server;
 mod host_transactions;
 mod job_log;
 mod large_fan_out;
+#[cfg(feature = "signing")]
+mod leaks;
 mod memory;
 mod outbox;
 #[cfg(feature = "postgres")]
