@@ -9,6 +9,7 @@ pub mod event;
 pub mod format;
 mod id;
 pub mod policy;
+pub mod sealing;
 mod secret;
 pub mod settings;
 #[cfg(feature = "signing")]

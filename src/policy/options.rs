@@ -30,6 +30,11 @@ struct Text {
 }
 
 impl TargetOptions {
+    /// Those of a target whose secrets are sealed, and so the options that it has besides.
+    pub(crate) fn sealed(text: String) -> Self {
+        Self { sealed: Some(Secret::new(text)), ..Self::default() }
+    }
+
     /// For stores: the options as one text, `None` if there are none.
     pub fn to_text(&self) -> Option<String> {
         if *self == Self::default() {

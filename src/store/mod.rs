@@ -57,6 +57,7 @@ pub mod sqlite;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod outbox;
+mod sealed;
 mod types;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod view;
@@ -72,6 +73,7 @@ pub use memory::MemoryStore;
 pub use outbox::OutboxRow;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use sealed::Sealed;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use types::*;

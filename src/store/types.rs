@@ -30,19 +30,22 @@ pub enum Hold {
     SwitchedOff,
     /// The policy is disabled.
     Disabled,
+    /// The secrets of the target are [sealed](super::Sealed), and cannot be opened with the keys that are there.
+    Sealed,
     /// The receiver asked for a pause with `Retry-After`, or its answer calls for one.
     RetryAfter,
 }
 
 impl Hold {
     /// All reasons.
-    pub const ALL: [Self; 3] = [Self::SwitchedOff, Self::Disabled, Self::RetryAfter];
+    pub const ALL: [Self; 4] = [Self::SwitchedOff, Self::Disabled, Self::Sealed, Self::RetryAfter];
 
     /// The reason's stable name, as stores keep it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SwitchedOff => "switched_off",
             Self::Disabled => "disabled",
+            Self::Sealed => "sealed",
             Self::RetryAfter => "retry_after",
         }
     }

@@ -34,6 +34,8 @@ mod postgres;
 mod power_loss;
 mod receivers;
 mod running_bridge;
+#[cfg(feature = "sealing")]
+mod sealed;
 #[cfg(feature = "signing")]
 mod signing;
 #[cfg(feature = "signing")]
