@@ -62,7 +62,7 @@ impl TargetOptions {
         let text: Text = object.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(unreadable)?;
         Ok(Self {
             #[cfg(feature = "signing")]
-            signing_keys: keys::read(text.signing_keys)?,
+            signing_keys: keys::read(&text.signing_keys)?,
             sealed: text.sealed.map(Secret::new),
         })
     }
@@ -79,15 +79,17 @@ fn unreadable() -> Error {
 mod keys {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Serialize};
+    use zeroize::ZeroizeOnDrop;
 
     use super::unreadable;
     use crate::error::Result;
     use crate::signing::{SigningKey, SigningKeys};
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize, Serialize, ZeroizeOnDrop)]
     #[serde(deny_unknown_fields)]
     pub(super) struct Key {
         key: String,
+        #[zeroize(skip)]
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<DateTime<Utc>>,
     }
@@ -97,7 +99,7 @@ mod keys {
         keys.map(|(key, until)| Key { key: key.expose().to_owned(), until }).collect()
     }
 
-    pub(super) fn read(keys: Vec<Key>) -> Result<Option<SigningKeys>> {
+    pub(super) fn read(keys: &[Key]) -> Result<Option<SigningKeys>> {
         let read =
             |key: &Key| -> Result<(SigningKey, _)> { Ok((key.key.parse().map_err(|_| unreadable())?, key.until)) };
         let read = keys.iter().map(read).collect::<Result<Vec<_>>>()?;

@@ -46,9 +46,10 @@ impl SigningKeys {
         let end = TimeDelta::from_std(grace).ok().and_then(|grace| now.checked_add_signed(grace));
         let end = end.unwrap_or(DateTime::<Utc>::MAX_UTC);
         let ending = |entry: Entry| Entry { until: Some(entry.until.map_or(end, |until| until.min(end))), ..entry };
-        let older = self.0.into_iter().map(ending).filter(|entry| entry.signs_at(now) && entry.key != new);
-        let newest = Entry { key: new.clone(), until: None };
-        Self(std::iter::once(newest).chain(older).collect()).bounded()
+        let mut keys: Vec<_> = self.0.into_iter().map(ending).collect();
+        keys.retain(|entry| entry.signs_at(now) && entry.key != new);
+        keys.insert(0, Entry { key: new, until: None });
+        Self(keys).bounded()
     }
 
     /// Each key with its end, newest first.
