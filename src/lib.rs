@@ -15,8 +15,11 @@ pub mod metrics;
 mod notified;
 pub mod observe;
 pub mod policy;
+pub mod sealing;
 mod secret;
 pub mod settings;
+#[cfg(feature = "signing")]
+pub mod signing;
 pub mod store;
 mod together;
 pub mod transport;

@@ -77,8 +77,11 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
     };
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS).and_then(PrometheusBuilder::install_recorder);
     let metrics = metrics.map_err(|e| e.to_string())?;
-    let hooks = builder(options).await?.settings(settings).observer(MetricsObserver::new());
-    let hooks = hooks.build().map_err(|e| e.to_string())?;
+    let mut builder = builder(options).await?.settings(settings).observer(MetricsObserver::new());
+    if let Some(keys) = options.signing_keys()? {
+        builder = builder.signing_keys(keys);
+    }
+    let hooks = builder.build().map_err(|e| e.to_string())?;
     upsert(&hooks, policies).await?;
     let reader = Reader { projects, registry: options.public_endpoint.clone() };
     let listener = TcpListener::bind(options.listen).await.map_err(|e| format!("--listen {}: {e}", options.listen))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use harbor_webhook::delivery::retry::Schedule;
+use harbor_webhook::signing::{SigningKey, SigningKeys};
 use harbor_webhook::{ProjectId, Registry, Settings};
 
 /// Harbor's webhooks for a plain CNCF Distribution registry.
@@ -75,6 +76,12 @@ pub(crate) struct Options {
     #[arg(long = "allow-network", value_name = "CIDR")]
     pub(crate) allow_networks: Vec<String>,
 
+    /// A secret that signs every webhook, by Standard Webhooks; repeatable, the newest first: each of them signs.
+    ///
+    /// Other users of this machine may see it in the list of processes.
+    #[arg(long = "signing-secret", value_name = "whsec_…")]
+    pub(crate) signing_secrets: Vec<Secret>,
+
     /// The registry's public host, with its port if it has one: the start of every resource_url. Without it: the host
     /// that the registry's client asked for.
     #[arg(long, value_name = "HOST", value_parser = Registry::new)]
@@ -112,6 +119,20 @@ impl Options {
         Ok(settings)
     }
 
+    /// The keys that sign every request, if there are any.
+    pub(crate) fn signing_keys(&self) -> Result<Option<SigningKeys>, String> {
+        let mut keys: Option<SigningKeys> = None;
+        for (n, secret) in (1..).zip(&self.signing_secrets) {
+            let named = |e: harbor_webhook::Error| format!("--signing-secret, number {n}: {e}");
+            let key: SigningKey = secret.0.parse().map_err(named)?;
+            keys = Some(match keys {
+                None => key.into(),
+                Some(newer) => newer.and(key, None).map_err(named)?,
+            });
+        }
+        Ok(keys)
+    }
+
     /// The project of each first path component.
     pub(crate) fn projects(&self) -> Result<HashMap<String, ProjectId>, String> {
         let mut projects = HashMap::new();
@@ -129,6 +150,24 @@ impl Options {
 pub(crate) enum Retry {
     Harbor,
     Extended,
+}
+
+/// Read later, as clap would show what is wrong with it.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// `memory`, `sqlite:PATH` or `postgres://…`.

@@ -11,7 +11,7 @@ use crate::event::is_test;
 use crate::observe::Observation;
 use crate::policy::{Target, TargetType};
 use crate::store::{Claimed, Hold, Next, Settlement};
-use crate::transport::{Request, Response, TransportError};
+use crate::transport::{Headers, Request, Response, TransportError};
 
 /// Names the sender to receivers and proxies.
 const USER_AGENT: &str = concat!("harbor-webhook/", env!("CARGO_PKG_VERSION"));
@@ -93,7 +93,8 @@ async fn send(inner: &Inner, claimed: &Claimed, target: &Target) -> Result<Respo
     request.skip_cert_verify = target.skip_cert_verify;
     request.headers.push("content-type", &*claimed.body.content_type);
     request.headers.push("user-agent", USER_AGENT);
-    if settings.webhook_id_header {
+    let signed = sign(inner, claimed, target, &mut request.headers);
+    if settings.webhook_id_header || signed {
         request.headers.push("webhook-id", claimed.body.id.to_string());
     }
     if is_test(claimed.event_id) {
@@ -109,6 +110,22 @@ async fn send(inner: &Inner, claimed: &Claimed, target: &Target) -> Result<Respo
         Ok(Err(_)) => Err(TransportError::new(FailureKind::Panic, "the transport panicked")),
         Err(_) => Err(TransportError::new(FailureKind::Timeout, "the transport did not end within its time")),
     }
+}
+
+/// Signs this attempt, with its own time, over the bytes that every attempt has. Says whether there is anything to sign with.
+#[cfg(feature = "signing")]
+fn sign(inner: &Inner, claimed: &Claimed, target: &Target, headers: &mut Headers<'_>) -> bool {
+    let (now, keys) = (inner.clock.now(), [target.options.signing_keys.as_ref(), inner.signing_keys.as_ref()]);
+    let signatures = crate::signing::signatures(keys, &claimed.body.id.to_string(), now, &claimed.body.bytes);
+    let Some(signatures) = signatures else { return false };
+    headers.push("webhook-timestamp", now.timestamp().to_string());
+    headers.push("webhook-signature", signatures);
+    true
+}
+
+#[cfg(not(feature = "signing"))]
+fn sign(_: &Inner, _: &Claimed, _: &Target, _: &mut Headers<'_>) -> bool {
+    false
 }
 
 fn outcome(inner: &Inner, answer: Result<Response, TransportError>) -> Outcome {

@@ -13,6 +13,8 @@ use crate::id::TargetId;
 use crate::observe::{Cycle, Observation, Observers};
 use crate::policy::Policy;
 use crate::settings::Settings;
+#[cfg(feature = "signing")]
+use crate::signing::SigningKeys;
 use crate::store::{DeliveryStore, PolicySource, PolicyStore, Resolved};
 use crate::transport::{DestinationPolicy, Transport};
 
@@ -30,6 +32,9 @@ pub(crate) struct Inner {
     pub(crate) destination: DestinationPolicy,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Those that sign every request.
+    #[cfg(feature = "signing")]
+    pub(crate) signing_keys: Option<SigningKeys>,
     /// Wakes intake when this process appended an event.
     pub(crate) appended: Notify,
     pub(crate) observers: Observers,

@@ -199,6 +199,8 @@ async fn attend(inner: &Inner, ready: Ready) -> Settlement {
         }
     }
     match resolved {
+        // Its address leads nowhere. The store is not wrapped, or a key is missing.
+        Resolved::Send(target) if target.options.sealed.is_some() => hold(release, Hold::Sealed),
         Resolved::Send(target) => attempt(inner, claimed, &target).await,
         Resolved::Hold(why) => hold(release, why),
         Resolved::Gone => Settlement::new(claimed.lease, Next::Cancelled(CancelReason::TargetGone)),

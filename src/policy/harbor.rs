@@ -4,12 +4,10 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::check::{check_name, invalid};
-use super::{AuthHeader, Policy, PolicyDraft, Target, TargetType};
+use super::mask::{self, MASK};
+use super::{Policy, PolicyDraft, Target, TargetOptions, TargetType};
 use crate::error::{Error, Result};
 use crate::event::EventType;
-
-/// What readers see in place of a secret.
-const MASK: &str = "********";
 
 /// A policy in Harbor's JSON: `WebhookPolicy` of its API.
 ///
@@ -88,17 +86,45 @@ impl HarborPolicy {
         })
     }
 
-    /// The policy with `********` in place of each secret.
+    /// The policy with `********` in place of each secret: the `auth_header`; in addresses the user and password, the query,
+    /// and what looks like a token in the path; all but the origin of a Slack target's address.
+    /// [`replacing`](Self::replacing) takes it back.
     pub fn masked(policy: &Policy) -> Self {
-        Self::with(policy, |_| MASK.to_owned())
+        Self::with(policy, |target| {
+            (mask::address(target), target.auth_header.as_ref().map(|_| MASK.to_owned()).unwrap_or_default())
+        })
     }
 
     /// The policy with its secrets in clear, as Harbor shows them to everybody who may read policies.
     pub fn with_secrets(policy: &Policy) -> Self {
-        Self::with(policy, |auth| auth.expose().to_owned())
+        Self::with(policy, |target| {
+            let auth = target.auth_header.as_ref().map(|auth| auth.expose().to_owned());
+            (target.address.expose().to_owned(), auth.unwrap_or_default())
+        })
     }
 
-    fn with(policy: &Policy, show: impl Fn(&AuthHeader) -> String) -> Self {
+    /// The draft that replaces a stored policy.
+    ///
+    /// Secrets that are [masked](Self::masked) here stay as they are stored, and so does what this JSON has no place for, the
+    /// [options](Target::options): each target has those of the one that it follows
+    /// ([`pair_targets`](crate::store::pair_targets), where an address is also equal to its masked form).
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid), by Harbor's rules; if a mask stands where nothing is stored; and if the
+    /// `auth_header` is masked while the address has another scheme, host or port than before: a secret cannot be sent
+    /// elsewhere by those who cannot see it.
+    pub fn replacing(mut self, old: &Policy) -> Result<PolicyDraft> {
+        let stored = mask::remove(&mut self.targets, old)?;
+        let mut draft = PolicyDraft::try_from(self)?;
+        for (target, stored) in draft.targets.iter_mut().zip(stored) {
+            target.options = stored.map(|stored| stored.options.clone()).unwrap_or_default();
+        }
+        Ok(draft)
+    }
+
+    /// `show` gives the address and the `Authorization` value.
+    fn with(policy: &Policy, show: impl Fn(&Target) -> (String, String)) -> Self {
         let targets = policy.targets.iter().map(|target| HarborTarget::with(&target.target, &show)).collect();
         Self {
             creation_time: policy.creation_time,
@@ -116,14 +142,15 @@ impl HarborPolicy {
 }
 
 impl HarborTarget {
-    fn with(target: &Target, show: impl Fn(&AuthHeader) -> String) -> Self {
+    fn with(target: &Target, show: impl Fn(&Target) -> (String, String)) -> Self {
         let format = match target.target_type {
             TargetType::Http => target.format_name(),
             TargetType::Slack => "",
         };
+        let (address, auth_header) = show(target);
         Self {
-            address: target.address.expose().to_owned(),
-            auth_header: target.auth_header.as_ref().map(show).unwrap_or_default(),
+            address,
+            auth_header,
             payload_format: format.to_owned(),
             skip_cert_verify: target.skip_cert_verify,
             target_type: target.target_type.to_string(),
@@ -131,6 +158,7 @@ impl HarborTarget {
     }
 
     fn parse(self, policy: &str) -> Result<Target> {
+        mask::refuse(&self)?;
         let address = self.address.parse()?;
         let unsupported =
             || invalid(format!("unsupported target type {} with policy {policy}", self.target_type.escape_debug()));
@@ -140,11 +168,19 @@ impl HarborTarget {
             return Err(invalid("set payload format is not allowed for slack"));
         }
         let auth_header = if self.auth_header.is_empty() { None } else { Some(self.auth_header.parse()?) };
-        Ok(Target { target_type, address, auth_header, skip_cert_verify: self.skip_cert_verify, payload_format })
+        Ok(Target {
+            target_type,
+            address,
+            auth_header,
+            skip_cert_verify: self.skip_cert_verify,
+            payload_format,
+            options: TargetOptions::default(),
+        })
     }
 }
 
-/// Harbor's rules in Harbor's order, with Harbor's messages.
+/// Harbor's rules in Harbor's order, with Harbor's messages. For a policy that shall replace another, see
+/// [`HarborPolicy::replacing`].
 impl TryFrom<HarborPolicy> for PolicyDraft {
     type Error = Error;
 
@@ -262,5 +298,90 @@ mod tests {
         let masked = serde_json::to_string(&HarborPolicy::masked(&policy)).unwrap();
         assert!(!masked.contains("s3cr3t") && masked.contains(MASK));
         assert!(!format!("{:?} {policy:?}", HarborPolicy::with_secrets(&policy)).contains("s3cr3t"));
+    }
+
+    #[cfg(feature = "signing")]
+    #[test]
+    fn what_the_json_cannot_hold_is_kept() {
+        let key: crate::signing::SigningKey = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3A=".parse().unwrap();
+        let target = |address: &str| Target::http(address).unwrap();
+        let old =
+            PolicyDraft::new("ci").target(target("http://plain/")).target(target("http://signed/").signing_keys(key));
+        let old = Policy::new(PolicyId(1), ProjectId(2), old, [1, 2].map(TargetId), Utc::now());
+        let json = |addresses: [&str; 2]| {
+            let targets = addresses.map(|address| format!(r#"{{"type":"http","address":"{address}"}}"#)).join(",");
+            format!(r#"{{"name":"ci","event_types":["PUSH_ARTIFACT"],"targets":[{targets}]}}"#)
+        };
+        let signed = |addresses| {
+            let draft = HarborPolicy::from_json(json(addresses).as_bytes()).unwrap().replacing(&old).unwrap();
+            draft.targets.into_iter().map(|target| target.options.signing_keys.is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(signed(["http://signed/", "http://plain/"]), [true, false]);
+        assert_eq!(signed(["http://plain/", "http://moved/"]), [false, true]);
+    }
+
+    fn stored(targets: impl IntoIterator<Item = Target>) -> Policy {
+        let draft = PolicyDraft::new("ci").on(EventType::PushArtifact);
+        let draft = targets.into_iter().fold(draft, PolicyDraft::target);
+        Policy::new(PolicyId(1), ProjectId(2), draft, (1..).map(TargetId), Utc::now())
+    }
+
+    #[test]
+    fn a_mask_that_comes_back_keeps_the_secret() {
+        let http = |address: &str| {
+            let target = Target::http(address).unwrap().payload_format("Default");
+            target.auth_header("Bearer s3cret").unwrap()
+        };
+        let slack = |token: &str| Target::slack(&format!("https://hooks.slack.com/services/T0/B0/{token}")).unwrap();
+        let plain = "https://ci.example.com:8443/hooks/harbor";
+        let token = "https://s3cret:s3cret@ci.example.com/hooks/s3cret-of-20-characters/x?token=s3cret#s3cret";
+        let old = stored([http(plain), http(token), http("https://x/?s3cret=1"), slack("s3cret-1"), slack("s3cret-2")]);
+        let masked = HarborPolicy::masked(&old);
+        let addresses: Vec<_> = masked.targets.iter().map(|target| &*target.address).collect();
+        let slack = "https://hooks.slack.com/********";
+        let ci = "https://********@ci.example.com/hooks/********/x?********#********";
+        assert_eq!(addresses, [plain, ci, "https://x/?********", slack, slack]);
+        let json = serde_json::to_string(&masked).unwrap();
+        assert!(!json.contains("s3cret"), "{json}");
+
+        let back = HarborPolicy::from_json(json.as_bytes()).unwrap();
+        let kept = back.clone().replacing(&old).unwrap();
+        assert_eq!(kept.targets, old.targets.iter().map(|target| target.target.clone()).collect::<Vec<_>>());
+        let mut turned = back.clone();
+        turned.targets.reverse();
+        let turned = turned.replacing(&old).unwrap();
+        assert_eq!(turned.targets[4].address.expose(), plain);
+        assert_eq!(turned.targets[3].address.expose(), token);
+
+        let mut given = back.clone();
+        given.targets[0].auth_header = "Bearer new".to_owned();
+        given.targets[1].auth_header = String::new();
+        let given = given.replacing(&old).unwrap();
+        let auth = |n: usize| given.targets[n].auth_header.as_ref().map(|auth| auth.expose().to_owned());
+        assert_eq!([auth(0), auth(1), auth(2)], [Some("Bearer new".into()), None, Some("Bearer s3cret".into())]);
+    }
+
+    #[test]
+    fn a_mask_is_no_way_to_a_secret() {
+        let old = stored([Target::http("https://ci.example.com/hook").unwrap().auth_header("Bearer s3cret").unwrap()]);
+        let masked = HarborPolicy::masked(&old);
+        for elsewhere in
+            ["https://evil.example.com/hook", "http://ci.example.com/hook", "https://ci.example.com:444/hook"]
+        {
+            let mut moved = masked.clone();
+            moved.targets[0].address = elsewhere.to_owned();
+            let error = moved.replacing(&old).unwrap_err().to_string();
+            assert!(error.starts_with("auth_header: ") && !error.contains("s3cret"), "{error}");
+        }
+        let mut moved = masked.clone();
+        moved.targets[0].address = "https://ci.example.com/other".to_owned();
+        assert_eq!(moved.replacing(&old).unwrap().targets[0].auth_header, old.targets[0].target.auth_header);
+        // As a new policy, or a target more, there is nothing that it stands for.
+        assert!(PolicyDraft::try_from(masked.clone()).unwrap_err().to_string().starts_with("auth_header: ********"));
+        let mut more = masked;
+        more.targets.push(more.targets[0].clone());
+        assert!(more.replacing(&old).unwrap_err().to_string().starts_with("auth_header: ********"));
+        let invented = r#"{"name":"ci","event_types":["PUSH_ARTIFACT"],"targets":[{"type":"http","address":"http://x/?********"}]}"#;
+        assert!(draft(invented).unwrap_err().to_string().starts_with("address: ********"));
     }
 }

@@ -5,13 +5,17 @@
 
 mod check;
 mod harbor;
+mod mask;
 mod matching;
+mod options;
+pub(crate) mod pairing;
 mod target;
 
 use chrono::{DateTime, Utc};
 
 pub use harbor::{HarborPolicy, HarborTarget};
 pub use matching::{Match, PolicyIndex};
+pub use options::TargetOptions;
 pub use target::{Address, AuthHeader, Target, TargetType};
 
 use crate::event::EventType;

@@ -3,8 +3,11 @@ use std::str::FromStr;
 
 use url::Url;
 
+use super::TargetOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
+#[cfg(feature = "signing")]
+use crate::signing::SigningKeys;
 
 /// The longest address that is accepted, in bytes.
 const MAX_ADDRESS: usize = 8 * 1024;
@@ -25,6 +28,9 @@ pub struct Target {
     pub skip_cert_verify: bool,
     /// The name of the format, for HTTP targets; `None` means `Default`. Slack targets have none.
     pub payload_format: Option<String>,
+    /// What it has besides. Harbor's JSON has no place for it; [`HarborPolicy::replacing`](super::HarborPolicy::replacing)
+    /// keeps it.
+    pub options: TargetOptions,
 }
 
 impl Target {
@@ -53,7 +59,14 @@ impl Target {
     /// As for [`Target::http`].
     pub fn new(target_type: TargetType, address: &str) -> Result<Self> {
         let address = address.parse()?;
-        Ok(Self { target_type, address, auth_header: None, skip_cert_verify: false, payload_format: None })
+        Ok(Self {
+            target_type,
+            address,
+            auth_header: None,
+            skip_cert_verify: false,
+            payload_format: None,
+            options: TargetOptions::default(),
+        })
     }
 
     /// Sends this value as `Authorization`, exactly as it is: no scheme is added.
@@ -77,6 +90,14 @@ impl Target {
     #[must_use]
     pub fn payload_format(mut self, name: impl Into<String>) -> Self {
         self.payload_format = Some(name.into());
+        self
+    }
+
+    /// Signs requests with these keys, by Standard Webhooks 1.0, beside the `Authorization` header if there is one.
+    #[cfg(feature = "signing")]
+    #[must_use]
+    pub fn signing_keys(mut self, keys: impl Into<SigningKeys>) -> Self {
+        self.options.signing_keys = Some(keys.into());
         self
     }
 

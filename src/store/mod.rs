@@ -26,6 +26,8 @@
 //! * *What to keep of a delivery:* what [`Delivery`] shows, and besides when it is due or its lease ends, since when its
 //!   [age](Claimed::age) counts, how many attempts were [made before its last redelivery](Claimed::attempts), how many leases it
 //!   lost since, and the token of its lease. A body is kept as long as a delivery sends it.
+//! * *What to keep of a target:* its fields, of which [`options`](crate::policy::Target::options) is one text
+//!   ([`to_text`](crate::policy::TargetOptions::to_text)), or nothing. Options that later versions add lie in the same text.
 //! * *What to keep of a lane:* its limits (those that came with its newest delivery), its gate and the reason, its
 //!   [health](Health) with when its failures began, when its [rate](crate::delivery::Rate) has its next token, and when it was
 //!   last served. A claim that goes by the oldest delivery of all lets one lane starve the others; one that goes by which lane
@@ -56,6 +58,7 @@ pub mod sqlite;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod outbox;
+mod sealed;
 mod types;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod view;
@@ -71,9 +74,12 @@ pub use memory::MemoryStore;
 pub use outbox::OutboxRow;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use sealed::Sealed;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use types::*;
+
+pub use crate::policy::pairing::pair_targets;
 
 use crate::delivery::Delivery;
 #[allow(unused_imports)] // named in the documentation

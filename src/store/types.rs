@@ -31,6 +31,8 @@ pub enum Hold {
     SwitchedOff,
     /// The policy is disabled.
     Disabled,
+    /// The secrets of the target are [sealed](super::Sealed), and cannot be opened with the keys that are there.
+    Sealed,
     /// The receiver asked for a pause with `Retry-After`, or its answer calls for one.
     RetryAfter,
     /// The receiver failed too often in a row: it is tried again when the pause is over.
@@ -41,14 +43,21 @@ pub enum Hold {
 
 impl Hold {
     /// All reasons.
-    pub const ALL: [Self; 5] =
-        [Self::SwitchedOff, Self::Disabled, Self::RetryAfter, Self::CircuitOpen, Self::TargetDisabled];
+    pub const ALL: [Self; 6] = [
+        Self::SwitchedOff,
+        Self::Disabled,
+        Self::Sealed,
+        Self::RetryAfter,
+        Self::CircuitOpen,
+        Self::TargetDisabled,
+    ];
 
     /// The reason's stable name, as stores keep it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SwitchedOff => "switched_off",
             Self::Disabled => "disabled",
+            Self::Sealed => "sealed",
             Self::RetryAfter => "retry_after",
             Self::CircuitOpen => "circuit_open",
             Self::TargetDisabled => "target_disabled",
@@ -632,22 +641,4 @@ impl SetAside {
     pub fn new(key: i64, reason: impl Into<String>) -> Self {
         Self { key, reason: reason.into() }
     }
-}
-
-/// Which of a policy's targets keep their ids when `new` ones replace the `old`: equal type and address first, then by
-/// position among those of the same type. The answer has one entry per new target; `None` gets a fresh id.
-pub fn pair_targets(old: &[PolicyTarget], new: &[Target]) -> Vec<Option<TargetId>> {
-    let mut free: Vec<&PolicyTarget> = old.iter().collect();
-    let mut take = |fits: &dyn Fn(&Target) -> bool| {
-        let at = free.iter().position(|o| fits(&o.target))?;
-        Some(free.remove(at).id)
-    };
-    let same = |a: &Target, b: &Target| a.target_type == b.target_type && a.address == b.address;
-    let mut paired: Vec<_> = new.iter().map(|n| take(&|o| same(o, n))).collect();
-    for (id, n) in paired.iter_mut().zip(new) {
-        if id.is_none() {
-            *id = take(&|o| o.target_type == n.target_type);
-        }
-    }
-    paired
 }

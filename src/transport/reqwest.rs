@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, Method};
+use reqwest::{Client, ClientBuilder};
 
 use super::destination::Blocked;
 use super::{DestinationPolicy, Request, Response, Transport, TransportError};
@@ -74,12 +74,19 @@ impl Transport for ReqwestTransport {
         // A literal address never meets the resolver, so it is checked here.
         request.destination.check_address(request.address).map_err(|blocked| refused(&blocked))?;
         let client = self.client(&request)?;
-        let mut post = reqwest::Request::new(Method::POST, request.address.url().clone());
-        *post.headers_mut() = headers(&request)?;
-        *post.timeout_mut() = Some(request.timeout);
-        *post.body_mut() = Some(request.body.into());
+        // The builder takes user and password out of the address, as Go's client does, and sends them where there is no
+        // other `Authorization`. In the address, the HTTP client's own log would show them.
+        let post = client.post(request.address.url().clone()).headers(headers(&request)?).timeout(request.timeout);
+        let mut post = post.body(request.body).build().map_err(failure)?;
+        forget_user(post.url_mut());
         read(client.execute(post).await.map_err(failure)?, request.max_response).await
     }
+}
+
+/// Those that are not UTF-8 are still there.
+fn forget_user(url: &mut url::Url) {
+    // Fails only without a host, which an address has.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
 }
 
 async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, TransportError> {

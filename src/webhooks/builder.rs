@@ -12,6 +12,8 @@ use crate::error::{ErrorKind, Result};
 use crate::format::{Format, Formats};
 use crate::observe::{Observer, Observers};
 use crate::settings::Settings;
+#[cfg(feature = "signing")]
+use crate::signing::SigningKeys;
 use crate::store::{DeliveryStore, PolicySource, PolicyStore};
 use crate::transport::{DestinationPolicy, Transport};
 
@@ -28,6 +30,8 @@ pub struct Builder {
     settings: Settings,
     clock: Arc<dyn Clock>,
     observers: Observers,
+    #[cfg(feature = "signing")]
+    signing_keys: Option<SigningKeys>,
 }
 
 impl Builder {
@@ -55,6 +59,8 @@ impl Builder {
             settings: Settings::harbor(),
             clock: Arc::new(SystemClock),
             observers: Observers::default(),
+            #[cfg(feature = "signing")]
+            signing_keys: None,
         }
     }
 
@@ -88,6 +94,14 @@ impl Builder {
         self
     }
 
+    /// Signs every request with these keys, beside those that its target has of its own
+    /// ([`Target::signing_keys`](crate::policy::Target::signing_keys)).
+    #[cfg(feature = "signing")]
+    pub fn signing_keys(mut self, keys: impl Into<SigningKeys>) -> Self {
+        self.signing_keys = Some(keys.into());
+        self
+    }
+
     /// Builds it. Nothing starts yet: see [`Webhooks::run`].
     ///
     /// # Errors
@@ -112,6 +126,8 @@ impl Builder {
             destination: self.destination,
             settings: self.settings,
             clock: self.clock,
+            #[cfg(feature = "signing")]
+            signing_keys: self.signing_keys,
             appended: Notify::new(),
             observers: self.observers,
             pulse: Pulse::default(),

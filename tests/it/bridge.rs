@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harbor_webhook::signing::Verifier;
 use serde_json::json;
 
-use crate::running_bridge::{Bridge, Catcher, refused_start, wait_for};
+use crate::running_bridge::{Bridge, Catcher, refused_start, stderr_of, wait_for};
 
 const DIGEST: &str = "sha256:954b378c375d852eb3c63ab88978f640b4348b01c1b3456a024a81536dafbbf4";
 const LOOPBACK: [&str; 2] = ["--allow-network", "127.0.0.0/8"];
@@ -134,6 +135,25 @@ fn bad_input_is_refused_with_the_reason() {
 }
 
 #[test]
+fn every_webhook_is_signed_with_every_secret() {
+    let (dir, catcher) = (tempfile::tempdir().unwrap(), Catcher::answering(&[]));
+    let secrets = ["whsec_bmV3ZXIgLSBuZXdlciAtIG5ld2VyIHNl", "whsec_b2xkZXIgLSBvbGRlciAtIG9sZGVyIHNl"];
+    let policies = policies(dir.path(), &catcher.url(), "CloudEvents");
+    let flags =
+        ["--store", "memory", "--policies", &policies, "--signing-secret", secrets[0], "--signing-secret", secrets[1]];
+    let bridge = Bridge::start(dir.path(), &[&flags[..], &LOOPBACK].concat());
+    assert_eq!(bridge.post("/projects/2/events", "", &push("3.20")).0, 202);
+    let arrived = catcher.next();
+    assert_eq!(arrived.header("authorization"), Some("Bearer s3cret"));
+    let header = |name: &str| arrived.header(name).map(str::as_bytes);
+    for secret in secrets {
+        Verifier::new([secret.parse().unwrap()]).verify(header, &arrived.body).unwrap();
+    }
+    let words = stderr_of(dir.path());
+    assert!(!words.contains("whsec_") && !words.contains("s3cret"), "{words}");
+}
+
+#[test]
 fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     let refused = |args: &[&str], named: &[&str]| {
         let dir = tempfile::tempdir().unwrap();
@@ -143,6 +163,7 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
             assert!(words.contains(name), "{args:?} does not name {name}: {words}");
         }
     };
+    let files = tempfile::tempdir().unwrap();
     refused(&["--store", "floppy"], &["--store", "floppy"]);
     refused(&["--project", "library"], &["--project", "library"]);
     refused(&["--retry-schedule", "50ms,soon"], &["--retry-schedule", "soon"]);
@@ -151,10 +172,13 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     refused(&["--nonsense"], &["--nonsense"]);
     refused(&["--retry", "never"], &["--retry", "never", "extended"]);
     refused(&["--per-target", "0"], &["--per-target", "0"]);
+    let (good, short) = ("whsec_bmV3ZXIgLSBuZXdlciAtIG5ld2VyIHNl", "whsec_c2hvcnQ=");
+    let wrong = ["--store", "memory", "--signing-secret", good, "--signing-secret", short];
+    refused(&wrong, &["--signing-secret, number 2", "5 bytes"]);
+    assert!(!refused_start(files.path(), &wrong).1.contains("c2hvcnQ"));
     refused(&["--store", "memory", "--allow-network", "10.0.0.0/99"], &["--allow-network", "10.0.0.0/99"]);
     refused(&["--store", "memory", "--policies", "/nowhere.json"], &["--policies", "/nowhere.json"]);
 
-    let files = tempfile::tempdir().unwrap();
     let private = policies(files.path(), "http://127.0.0.1:9/hook", "Default");
     refused(&["--store", "memory", "--policies", &private], &["--policies", "ci", "127.0.0.1"]);
     let wrong = std::fs::read_to_string(&private).unwrap().replace("PULL_ARTIFACT", "PULLED");

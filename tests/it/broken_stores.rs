@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use harbor_webhook::delivery::breaker::News;
 use harbor_webhook::delivery::{Attempt, CancelReason, Delivery, Outcome, Rate};
-use harbor_webhook::policy::{Policy, PolicyDraft};
+use harbor_webhook::policy::{Policy, PolicyDraft, TargetOptions};
 use harbor_webhook::store::conformance::{Broken, Factory, checks};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, ClosedLane, DeliveryStore, Detail, FanOut, Fenced, Filter, Hold,
@@ -66,6 +66,7 @@ enum Fault {
     ReversesSubscribers,
     ResolvesInItsOwnOrder,
     DropsTheDescription,
+    ForgetsTheOptions,
     ConfusesErrors,
     ForgetsTheCreation,
     RenumbersTargets,
@@ -78,7 +79,7 @@ enum Fault {
 use Fault::*;
 
 /// The fault, a check that sees it, and how the sentence begins.
-const FAULTS: [(Fault, &str, &str); 51] = [
+const FAULTS: [(Fault, &str, &str); 52] = [
     (AppendsTheFirstOnly, "an_event_is_appended_once", "Adds events to the outbox, all or none"),
     (ForgetsEventIds, "an_event_is_appended_once", "An event whose id is remembered"),
     (GivesNewestEvents, "events_come_oldest_first", "Leases up to max events"),
@@ -123,6 +124,7 @@ const FAULTS: [(Fault, &str, &str); 51] = [
     (ReversesSubscribers, "sending_follows_the_policies", "The enabled policies of project"),
     (ResolvesInItsOwnOrder, "sending_follows_the_policies", "Where deliveries of these targets go"),
     (DropsTheDescription, "policies_keep_their_names_and_targets", "Stores a new policy"),
+    (ForgetsTheOptions, "policies_keep_their_names_and_targets", "Stores a new policy"),
     (ConfusesErrors, "policies_keep_their_names_and_targets", "Conflict if the project has a policy"),
     (ForgetsTheCreation, "policies_keep_their_names_and_targets", "Replaces everything but"),
     (RenumbersTargets, "policies_keep_their_names_and_targets", "Targets keep their ids"),
@@ -449,6 +451,9 @@ impl PolicyStore for Faulty {
     async fn create(&self, project: ProjectId, mut draft: PolicyDraft) -> Result<Policy> {
         if self.has(DropsTheDescription) {
             draft.description.clear();
+        }
+        if self.has(ForgetsTheOptions) {
+            draft.targets.iter_mut().for_each(|target| target.options = TargetOptions::default());
         }
         match self.store.create(project, draft).await {
             Err(e) if self.has(ConfusesErrors) => Err(Error::new(ErrorKind::Invalid, e.to_string())),

@@ -60,6 +60,32 @@ impl Factory for Sqlite {
     }
 }
 
+/// SQLite behind a sealer.
+#[cfg(feature = "sealing")]
+struct Sealed(Sqlite);
+
+#[cfg(feature = "sealing")]
+impl Sealed {
+    fn over(store: SqliteStore) -> harbor_webhook::store::Sealed<SqliteStore> {
+        let key = "a2VwdCBmcm9tIHRoZSBzdG9yZSBieSB0aGUgaG9zdCE=".parse().unwrap();
+        harbor_webhook::store::Sealed::new(store, harbor_webhook::sealing::SealingKeys::new("1", key).unwrap())
+    }
+}
+
+#[cfg(feature = "sealing")]
+impl Factory for Sealed {
+    type Store = harbor_webhook::store::Sealed<SqliteStore>;
+
+    async fn fresh(&self) -> Self::Store {
+        Self::over(self.0.fresh().await)
+    }
+
+    async fn reopen(&self, store: Self::Store) -> Option<Self::Store> {
+        drop(store);
+        Some(Self::over(SqliteStore::open(self.0.0.last()).await.unwrap()))
+    }
+}
+
 struct Redb(Folder);
 
 impl Factory for Redb {
@@ -135,6 +161,8 @@ async fn more_seeds_on_redb() {
 
 store_conformance!(memory, Memory);
 store_conformance!(sqlite, Sqlite(Folder::new()));
+#[cfg(feature = "sealing")]
+store_conformance!(sealed, Sealed(Sqlite(Folder::new())));
 store_conformance!(redb, Redb(Folder::new()));
 #[cfg(feature = "postgres")]
 store_conformance!(postgres, Postgres::new());

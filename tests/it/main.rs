@@ -26,6 +26,8 @@ mod health;
 mod host_transactions;
 mod job_log;
 mod large_fan_out;
+#[cfg(feature = "signing")]
+mod leaks;
 mod memory;
 mod metrics;
 mod operating;
@@ -37,6 +39,12 @@ mod power_loss;
 mod receivers;
 mod running_bridge;
 mod sent_tests;
+#[cfg(feature = "sealing")]
+mod sealed;
+#[cfg(feature = "signing")]
+mod signing;
+#[cfg(feature = "signing")]
+mod signing_interop;
 mod simulation;
 mod soak;
 mod store_model;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use harbor_webhook::policy::{Policy, PolicyDraft, PolicyIndex, Target};
+use harbor_webhook::policy::{Policy, PolicyDraft, PolicyIndex, Target, TargetOptions};
 use harbor_webhook::store::{Hold, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, pair_targets};
 use harbor_webhook::{ErrorKind, EventType, PolicyId, ProjectId, Result, TargetId};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
@@ -39,6 +39,7 @@ struct TargetRow {
     auth: Option<String>,
     skip_cert_verify: bool,
     format: Option<String>,
+    options: Option<String>,
 }
 
 impl PolicyRow {
@@ -79,6 +80,7 @@ impl TargetRow {
             auth: target.auth_header.as_ref().map(|auth| auth.expose().to_owned()),
             skip_cert_verify: target.skip_cert_verify,
             format: target.payload_format.clone(),
+            options: target.options.to_text(),
         }
     }
 
@@ -88,6 +90,7 @@ impl TargetRow {
             target = target.auth_header(&auth)?;
         }
         target.payload_format = self.format;
+        target.options = TargetOptions::from_text(self.options.as_deref())?;
         Ok(target)
     }
 }

@@ -7,7 +7,7 @@ use super::db::{Db, Param, failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventType;
 use crate::id::{PolicyId, ProjectId, TargetId};
-use crate::policy::{Policy, PolicyDraft, PolicyTarget, Target};
+use crate::policy::{Policy, PolicyDraft, PolicyTarget, Target, TargetOptions};
 use crate::store::view::View;
 use crate::store::{Page, PolicyFilter, pair_targets};
 
@@ -154,19 +154,20 @@ async fn write_targets(db: &Db<'_>, policy: PolicyId, targets: &[Target], ids: &
     for (position, (target, id)) in (0i32..).zip(targets.iter().zip(ids)) {
         let (kind, address) = (target.target_type.as_str(), target.address.expose());
         let auth = target.auth_header.as_ref().map(crate::policy::AuthHeader::expose);
-        let row: [Param<'_>; 7] =
-            [&policy.0, &position, &kind, &address, &auth, &target.skip_cert_verify, &target.payload_format];
+        let (skip, format, options) = (&target.skip_cert_verify, &target.payload_format, target.options.to_text());
+        let row: [Param<'_>; 8] = [&policy.0, &position, &kind, &address, &auth, skip, format, &options];
         match id.map(|id| id.0) {
             None => {
                 let sql = "INSERT INTO {s}.targets
-                    (policy_id, position, target_type, address, auth_header, skip_cert_verify, payload_format)
-                    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+                    (policy_id, position, target_type, address, auth_header, skip_cert_verify, payload_format, options)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
                 db.execute(sql, &row).await?;
             }
             Some(id) => {
                 let sql = "INSERT INTO {s}.targets
-                    (policy_id, position, target_type, address, auth_header, skip_cert_verify, payload_format, id)
-                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                    (policy_id, position, target_type, address, auth_header, skip_cert_verify, payload_format, options,
+                     id)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
                 db.execute(sql, &[&row[..], &[&id]].concat()).await?;
             }
         }
@@ -175,7 +176,7 @@ async fn write_targets(db: &Db<'_>, policy: PolicyId, targets: &[Target], ids: &
 }
 
 async fn targets_of(db: &Db<'_>, policies: &[i64]) -> Result<HashMap<PolicyId, Vec<PolicyTarget>>> {
-    let sql = "SELECT policy_id, id, target_type, address, auth_header, skip_cert_verify, payload_format
+    let sql = "SELECT policy_id, id, target_type, address, auth_header, skip_cert_verify, payload_format, options
                FROM {s}.targets WHERE policy_id = ANY($1) ORDER BY policy_id, position";
     let mut all: HashMap<PolicyId, Vec<PolicyTarget>> = HashMap::new();
     for row in db.rows(sql, &[&policies]).await? {
@@ -193,6 +194,7 @@ fn read_target(row: &Row) -> Result<PolicyTarget> {
     target.auth_header = auth.map(str::parse).transpose().map_err(unreadable)?;
     target.skip_cert_verify = row.try_get(5).map_err(failure)?;
     target.payload_format = row.try_get(6).map_err(failure)?;
+    target.options = TargetOptions::from_text(row.try_get(7).map_err(failure)?)?;
     Ok(PolicyTarget { id: TargetId(row.try_get(1).map_err(failure)?), target })
 }
 

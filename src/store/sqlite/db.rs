@@ -132,7 +132,7 @@ pub(super) fn failure(error: rusqlite::Error) -> Error {
 }
 
 /// A value in the database that this version cannot read.
-pub(super) fn unreadable(what: &'static str) -> rusqlite::Error {
+pub(super) fn unreadable(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
 }
 

@@ -7,7 +7,7 @@ use super::db::{Db, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventType;
 use crate::id::{PolicyId, ProjectId, TargetId};
-use crate::policy::{Policy, PolicyDraft, PolicyTarget, Target};
+use crate::policy::{Policy, PolicyDraft, PolicyTarget, Target, TargetOptions};
 use crate::store::view::View;
 use crate::store::{Page, PolicyFilter, pair_targets};
 
@@ -126,8 +126,8 @@ fn write_targets(db: &Db<'_>, policy: PolicyId, targets: Vec<Target>, ids: &[Opt
     for (position, (target, id)) in (0i64..).zip(targets.into_iter().zip(ids)) {
         db.execute(
             "INSERT INTO harbor_webhook_targets
-             (id, policy_id, position, target_type, address, auth_header, skip_cert_verify, payload_format)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (id, policy_id, position, target_type, address, auth_header, skip_cert_verify, payload_format, options)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 id.map(|id| id.0),
                 policy.0,
@@ -137,6 +137,7 @@ fn write_targets(db: &Db<'_>, policy: PolicyId, targets: Vec<Target>, ids: &[Opt
                 target.auth_header.as_ref().map(crate::policy::AuthHeader::expose),
                 target.skip_cert_verify,
                 target.payload_format,
+                target.options.to_text(),
             ],
         )?;
     }
@@ -144,13 +145,13 @@ fn write_targets(db: &Db<'_>, policy: PolicyId, targets: Vec<Target>, ids: &[Opt
 }
 
 fn targets_of(db: &Db<'_>, policy: PolicyId) -> Result<Vec<PolicyTarget>> {
-    let sql = "SELECT policy_id, id, target_type, address, auth_header, skip_cert_verify, payload_format
+    let sql = "SELECT policy_id, id, target_type, address, auth_header, skip_cert_verify, payload_format, options
                FROM harbor_webhook_targets WHERE policy_id = ?1 ORDER BY position";
     Ok(db.rows(sql, [policy.0], read_target)?.into_iter().map(|(_, target)| target).collect())
 }
 
 fn all_targets(db: &Db<'_>) -> Result<HashMap<PolicyId, Vec<PolicyTarget>>> {
-    let sql = "SELECT policy_id, id, target_type, address, auth_header, skip_cert_verify, payload_format
+    let sql = "SELECT policy_id, id, target_type, address, auth_header, skip_cert_verify, payload_format, options
                FROM harbor_webhook_targets ORDER BY policy_id, position";
     let mut all: HashMap<PolicyId, Vec<PolicyTarget>> = HashMap::new();
     for (policy, target) in db.rows(sql, [], read_target)? {
@@ -167,6 +168,8 @@ fn read_target(row: &Row<'_>) -> rusqlite::Result<(PolicyId, PolicyTarget)> {
     target.auth_header = auth.map(|value| value.parse()).transpose().map_err(wrong)?;
     target.skip_cert_verify = row.get(5)?;
     target.payload_format = row.get(6)?;
+    let options: Option<String> = row.get(7)?;
+    target.options = TargetOptions::from_text(options.as_deref()).map_err(unreadable)?;
     Ok((PolicyId(row.get(0)?), PolicyTarget { id: TargetId(row.get(1)?), target }))
 }
 

@@ -18,6 +18,7 @@ pub async fn policies_keep_their_names_and_targets<F: Factory>(factory: &F) -> R
     let store = factory.fresh().await;
     let full = Target::http("https://ci.example.com:8443/hook?token=t")?.auth_header("Bearer s3cret")?;
     let full = full.skip_cert_verify(true).payload_format("CloudEvents");
+    let full = full.signing_keys(signing_key()?);
     let mut given = draft("a", &["http://x/"])?.target(full).target(Target::slack("https://s/")?);
     given = given.on(EventType::QuotaExceed).description("some words").creator("admin");
     let made = store.create(PROJECT, given.clone()).await?;

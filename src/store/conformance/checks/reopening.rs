@@ -16,6 +16,7 @@ use crate::store::{Appended, Change, DeliveryStore, Filter, Hold, Next, Page, Po
 pub async fn reopening_keeps_everything<F: Factory>(factory: &F) -> Result<(), Broken> {
     let mut world = World::new(factory, 2).await?;
     let secret = Target::http("https://ci.example.com/hook?token=t")?.auth_header("Bearer s3cret")?;
+    let secret = secret.signing_keys(signing_key()?);
     let policy = draft("secret", &[])?.on(EventType::TagRetention).target(secret);
     world.store.create(OTHER, policy).await?;
     for _ in 0..6 {

@@ -22,7 +22,8 @@ CREATE TABLE {s}.targets (
     address text NOT NULL,
     auth_header text,
     skip_cert_verify boolean NOT NULL,
-    payload_format text
+    payload_format text,
+    options text
 );
 CREATE INDEX targets_policy ON {s}.targets (policy_id, position);
 

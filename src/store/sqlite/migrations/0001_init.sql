@@ -22,7 +22,8 @@ CREATE TABLE harbor_webhook_targets (
     address TEXT NOT NULL,
     auth_header TEXT,
     skip_cert_verify INTEGER NOT NULL,
-    payload_format TEXT
+    payload_format TEXT,
+    options TEXT
 ) STRICT;
 CREATE INDEX harbor_webhook_targets_policy ON harbor_webhook_targets (policy_id, position);
 
