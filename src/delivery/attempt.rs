@@ -93,6 +93,8 @@ pub enum FailureKind {
     Reset,
     /// What came back was not HTTP.
     Protocol,
+    /// The head of the answer was larger than is read; the receiver has seen the request. (A long body is cut, and no failure.)
+    TooLarge,
     /// The transport panicked.
     Panic,
     /// Anything else.
@@ -101,7 +103,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// All classes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Blocked,
         Self::Dns,
         Self::Connect,
@@ -109,6 +111,7 @@ impl FailureKind {
         Self::Timeout,
         Self::Reset,
         Self::Protocol,
+        Self::TooLarge,
         Self::Panic,
         Self::Other,
     ];
@@ -123,6 +126,7 @@ impl FailureKind {
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
+            Self::TooLarge => "too_large",
             Self::Panic => "panic",
             Self::Other => "other",
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use destination::{Blocked, DestinationPolicy};
+pub use destination::{Blocked, DestinationPolicy, DestinationRule};
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestTransport;
@@ -23,9 +23,11 @@ use crate::policy::Address;
 /// # Contract
 ///
 /// One call is one `POST` request: no retries, no redirects (a 3xx answer is returned as it is), no proxy that the host
-/// did not configure. The call ends within `request.timeout`, which covers connecting, the answer's headers and its body. At
+/// did not configure, no decompression. The call ends within `request.timeout`, which covers connecting, the answer's headers and its body. At
 /// most `request.max_response` bytes of the body are read. Connections go only to addresses that `request.destination`
-/// allows; for names, every resolved address is checked, and one forbidden address refuses the whole answer.
+/// allows: [`check_address`](DestinationPolicy::check_address) for what the URL says, then
+/// [`check_resolved`](DestinationPolicy::check_resolved) for every address that its name has, of which one that is forbidden
+/// refuses the request. A connection that is kept serves requests of an equal policy only.
 ///
 /// # Cancellation
 ///
@@ -40,7 +42,8 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request<'a> {
-    /// Where it goes. May hold a token: never log it.
+    /// Where it goes. May hold a token: never log it. A user and password in it are sent as `Basic` authorization, unless
+    /// `headers` have another one.
     pub address: &'a Address,
     /// All headers to send besides `Host` and `Content-Length`: names in lower case, each once.
     pub headers: Headers<'a>,

@@ -1,0 +1,136 @@
+use std::borrow::Cow;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::ranges::{forbidden, nat64};
+use super::{Blocked, DestinationRule, HostPattern};
+
+/// What was allowed and denied, on what ground. All addresses are canonical.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Rules {
+    pub(super) ground: Ground,
+    pub(super) networks: Vec<IpNet>,
+    pub(super) hosts: Vec<HostPattern>,
+    pub(super) ports: Vec<u16>,
+    pub(super) denied: Vec<IpNet>,
+    pub(super) listeners: Vec<SocketAddr>,
+}
+
+/// What holds where nothing else is said.
+#[derive(Clone, Debug)]
+pub(super) enum Ground {
+    Public,
+    Private,
+    Nothing,
+    Custom(Arc<dyn DestinationRule>),
+}
+
+impl Eq for Ground {}
+
+impl PartialEq for Ground {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Custom(a), Self::Custom(b)) => Arc::ptr_eq(a, b),
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
+}
+
+impl Rules {
+    pub(super) fn judge(&self, host: Option<&str>, port: Option<u16>, addr: IpAddr) -> Result<(), Blocked> {
+        self.check_denied(port, addr)?;
+        if self.networks.iter().any(|network| network.contains(&addr)) {
+            return Ok(());
+        }
+        match self.forbidden(host, addr) {
+            None => Ok(()),
+            Some(rule) => Err(Blocked::allow_with(addr, rule, &format!("allow_network(\"{}\")", IpNet::from(addr)))),
+        }
+    }
+
+    fn check_denied(&self, port: Option<u16>, addr: IpAddr) -> Result<(), Blocked> {
+        let inside = match addr {
+            IpAddr::V6(addr) => nat64(addr).map(IpAddr::V4),
+            IpAddr::V4(_) => None,
+        };
+        let lies_in = |network: &&IpNet| network.contains(&addr) || inside.is_some_and(|addr| network.contains(&addr));
+        if let Some(network) = self.denied.iter().find(lies_in) {
+            let call = format!("deny_network(\"{network}\")");
+            return Err(Blocked::denied_with(addr, "is in a denied network", &call));
+        }
+        let listens = |listener: &&SocketAddr| {
+            port == Some(listener.port())
+                && if listener.ip().is_unspecified() { is_this_machine(addr) } else { listener.ip() == addr }
+        };
+        match self.listeners.iter().find(listens) {
+            None => Ok(()),
+            Some(at) => Err(Blocked::denied_with(addr, "is a listener of the host", &format!("deny_listener({at})"))),
+        }
+    }
+
+    /// The rule that forbids an address, if one does.
+    fn forbidden(&self, host: Option<&str>, addr: IpAddr) -> Option<Cow<'static, str>> {
+        let named = host.is_some_and(|host| self.names(host));
+        let known = match &self.ground {
+            _ if named => forbidden(addr, true),
+            Ground::Public => forbidden(addr, false),
+            Ground::Private => forbidden(addr, true),
+            Ground::Nothing => Some("is not on the list of allowed networks"),
+            Ground::Custom(rule) => {
+                let host = host.map_or_else(|| addr.to_string(), normal);
+                return rule.check(&host, addr).err().map(Cow::Owned);
+            }
+        };
+        known.map(Cow::Borrowed)
+    }
+
+    fn names(&self, host: &str) -> bool {
+        self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    pub(super) fn check_port(&self, port: u16) -> Result<(), Blocked> {
+        if matches!(port, 80 | 443 | 1024..) || self.ports.contains(&port) {
+            return Ok(());
+        }
+        let rule = "is not a port for webhooks (80, 443, 1024 to 65535)";
+        Err(Blocked::allow_with(format_args!("{port}"), rule, &format!("allow_port({port})")))
+    }
+
+    /// A name that can only mean this machine or an inner network, or that is on no list. Where a network is allowed, what
+    /// the name resolves to decides.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), Blocked> {
+        if !self.networks.is_empty() || self.names(name) {
+            return Ok(());
+        }
+        let name = normal(name);
+        let rule = match self.ground {
+            Ground::Public if is_inner(&name) => "is a name of an inner network",
+            Ground::Nothing => "is not on the list of allowed hosts",
+            _ => return Ok(()),
+        };
+        let call = format!("allow_host(\"{name}\")");
+        Err(Blocked::allow_with(name, rule, &call))
+    }
+}
+
+fn is_inner(name: &str) -> bool {
+    name == "localhost" || [".localhost", ".internal", ".local"].iter().any(|end| name.ends_with(end))
+}
+
+/// In lower case, without the final dot.
+fn normal(host: &str) -> String {
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Whether the address is one of this machine's, which is when a socket can be bound to it.
+fn is_this_machine(addr: IpAddr) -> bool {
+    addr.is_unspecified()
+        || match UdpSocket::bind((addr, 0)) {
+            Ok(_) => true,
+            // Whatever else prevents it says nothing, so it is taken for ours.
+            Err(e) => e.kind() != ErrorKind::AddrNotAvailable,
+        }
+}

@@ -1,0 +1,115 @@
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, ClientBuilder, Proxy};
+
+use super::failure::chain;
+use super::guard::Guard;
+use crate::delivery::FailureKind;
+use crate::transport::{DestinationPolicy, Request, TransportError};
+
+/// The time to connect, within the time of the whole request.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Connections that rest longer are closed, so that a name which moved is looked up again.
+const IDLE: Duration = Duration::from_secs(60);
+/// How many clients are kept, each with its connections; those that were not used for longest go.
+const MAX_CLIENTS: usize = 64;
+
+/// The clients that were made, the last used at the end.
+#[derive(Default)]
+pub(super) struct Clients(Mutex<Vec<(Key, Client)>>);
+
+/// What a client is made for. What was allowed when its connections were made is allowed to all that use them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Key {
+    tls: Tls,
+    destination: DestinationPolicy,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Tls {
+    None,
+    Verify,
+    SkipVerify,
+}
+
+impl Key {
+    fn new(request: &Request<'_>) -> Self {
+        let url = request.address.url();
+        let tls = match (url.scheme(), request.skip_cert_verify) {
+            ("http", _) => Tls::None,
+            (_, false) => Tls::Verify,
+            (_, true) => Tls::SkipVerify,
+        };
+        let port = url.port_or_known_default().and_then(|port| request.destination.port_that_matters(port));
+        Self { tls, destination: request.destination.clone(), port }
+    }
+}
+
+impl Clients {
+    /// The client for such requests; it is made if there is none yet.
+    pub(super) fn get(&self, request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Client, TransportError> {
+        let key = Key::new(request);
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = clients.iter().rposition(|(other, _)| *other == key) {
+            clients[at..].rotate_left(1);
+        } else {
+            let client = build(&key, proxy)?;
+            if clients.len() == MAX_CLIENTS {
+                clients.remove(0);
+            }
+            clients.push((key, client));
+        }
+        let (_, client) = &clients[clients.len() - 1];
+        Ok(client.clone())
+    }
+}
+
+fn build(key: &Key, proxy: Option<&Proxy>) -> Result<Client, TransportError> {
+    let builder = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true);
+    let builder = without_decompression(builder);
+    let builder = if key.destination.is_fixed() { builder } else { builder.pool_max_idle_per_host(0) };
+    let builder = match proxy {
+        Some(proxy) => builder.proxy(proxy.clone()),
+        None => {
+            let guard = Guard { destination: key.destination.clone(), port: key.port };
+            builder.no_proxy().dns_resolver(guard)
+        }
+    };
+    with_tls(builder, &key.tls)?.build().map_err(|e| {
+        TransportError::new(FailureKind::Tls, format!("TLS cannot be set up: {}", chain(&e.without_url())))
+    })
+}
+
+/// A host that uses reqwest too may have turned its features on: an answer is read as it comes, however small it was made.
+fn without_decompression(builder: ClientBuilder) -> ClientBuilder {
+    builder.no_gzip().no_brotli().no_zstd().no_deflate()
+}
+
+#[cfg(feature = "rustls")]
+#[allow(clippy::unnecessary_wraps)] // its twin below fails
+fn with_tls(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, TransportError> {
+    Ok(match tls {
+        // Without this, a machine without certificates could not even send plain HTTP.
+        Tls::None => builder.tls_certs_only([]),
+        Tls::Verify => builder,
+        Tls::SkipVerify => builder.tls_danger_accept_invalid_certs(true),
+    })
+}
+
+#[cfg(not(feature = "rustls"))]
+fn with_tls(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, TransportError> {
+    match tls {
+        Tls::None => Ok(builder),
+        Tls::Verify | Tls::SkipVerify => {
+            Err(TransportError::new(FailureKind::Tls, "https needs the feature rustls, which is not enabled"))
+        }
+    }
+}

@@ -1,0 +1,137 @@
+mod clients;
+mod failure;
+mod guard;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use reqwest::Proxy;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+
+use self::clients::Clients;
+use self::failure::{failure, refused};
+use self::guard::{Guard, Refused};
+use super::{Request, Response, Transport, TransportError};
+use crate::delivery::FailureKind;
+use crate::error::{Error, Result};
+
+/// The crate's own transport, on `reqwest`.
+///
+/// No redirects, no proxy from the environment, no decompression, no retries of its own. Of an answer's head, at most 100
+/// headers and about 400 KiB are read; more is a failure ([`FailureKind::TooLarge`]). Clients are made when they are first needed:
+/// one for plain HTTP, which needs no certificates, one for HTTPS, one for targets that skip verification.
+#[derive(Default)]
+pub struct ReqwestTransport {
+    clients: Clients,
+    proxy: Option<Via>,
+}
+
+/// A proxy, and whether it is what decides where webhooks may go.
+struct Via {
+    proxy: Proxy,
+    decides: bool,
+}
+
+impl ReqwestTransport {
+    /// A transport. Nothing is set up before the first request.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends everything through this HTTP proxy, for example `http://user:password@proxy.example.com:3128`.
+    ///
+    /// The destination policy is enforced here before each request: the name is resolved, and every address must be allowed. But it
+    /// is the proxy that connects, and it resolves the name again: only its own rules hold against a name whose answers change.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless it is an `http` or `https` URL.
+    pub fn proxy(self, url: &str) -> Result<Self> {
+        self.via(url, false)
+    }
+
+    /// Sends everything through this HTTP proxy, which alone decides where requests to names may go.
+    ///
+    /// This is for a network whose only way out is a proxy with rules of its own, and where names of the outside are not resolved
+    /// within. The destination policy still judges ports, and addresses that stand in a URL.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ReqwestTransport::proxy`].
+    pub fn proxy_that_decides(self, url: &str) -> Result<Self> {
+        self.via(url, true)
+    }
+
+    fn via(mut self, url: &str, decides: bool) -> Result<Self> {
+        let wrong = || Error::invalid("proxy", "is not a URL such as http://proxy.example.com:3128");
+        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(wrong());
+        }
+        let proxy = Proxy::all(url).map_err(|_| wrong())?;
+        self.proxy = Some(Via { proxy, decides });
+        Ok(self)
+    }
+
+    /// What can be said before connecting. A literal address never meets the resolver; behind a proxy, no address does.
+    async fn check(&self, request: &Request<'_>) -> Result<(), TransportError> {
+        let (destination, url) = (request.destination, request.address.url());
+        destination.check_address(request.address).map_err(|blocked| refused(&blocked))?;
+        let (Some(Via { decides: false, .. }), Some(name)) = (&self.proxy, url.domain()) else { return Ok(()) };
+        let guard = Guard { destination: destination.clone(), port: url.port_or_known_default() };
+        match tokio::time::timeout(request.timeout, guard.look_up(name)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(Refused::Blocked(blocked))) => Err(refused(&blocked)),
+            Ok(Err(Refused::Unresolved(e))) => Err(TransportError::new(FailureKind::Dns, e.to_string())),
+            Err(_) => Err(TransportError::new(FailureKind::Timeout, "the name was not resolved in time")),
+        }
+    }
+}
+
+impl fmt::Debug for ReqwestTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A proxy's URL may hold a password.
+        f.debug_struct("ReqwestTransport").field("proxy", &self.proxy.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Transport for ReqwestTransport {
+    async fn send(&self, request: Request<'_>) -> Result<Response, TransportError> {
+        let started = crate::clock::instant();
+        self.check(&request).await?;
+        let client = self.clients.get(&request, self.proxy.as_ref().map(|via| &via.proxy))?;
+        // As Go does, the builder turns a user in the URL into basic authorization, which a header of the request replaces.
+        let post = client.post(request.address.url().clone()).headers(headers(&request)?).body(request.body);
+        let post = post.timeout(request.timeout.saturating_sub(started.elapsed()));
+        read(post.send().await.map_err(failure)?, request.max_response).await
+    }
+}
+
+async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, TransportError> {
+    let mut response = Response::new(answer.status().as_u16());
+    response.remote_addr = answer.remote_addr();
+    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    response.retry_after = retry_after.map(ToOwned::to_owned);
+    while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+        let room = max - response.body.len();
+        response.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            response.truncated = true;
+            break;
+        }
+    }
+    Ok(response)
+}
+
+fn headers(request: &Request<'_>) -> Result<HeaderMap, TransportError> {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    for (name, value) in request.headers.iter() {
+        let mut parsed = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+            TransportError::new(FailureKind::Other, format!("the value of the header {name} cannot be sent"))
+        })?;
+        parsed.set_sensitive(name == AUTHORIZATION.as_str());
+        headers.insert(HeaderName::from_static(name), parsed);
+    }
+    Ok(headers)
+}
