@@ -77,7 +77,8 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
     };
     let metrics = PrometheusBuilder::new().set_buckets(&SECONDS).and_then(PrometheusBuilder::install_recorder);
     let metrics = metrics.map_err(|e| e.to_string())?;
-    let mut builder = builder(options).await?.settings(settings).observer(MetricsObserver::new());
+    let mut builder = builder(options).await?.settings(settings).transport(options.transport()?);
+    builder = builder.observer(MetricsObserver::new());
     if let Some(keys) = options.signing_keys()? {
         builder = builder.signing_keys(keys);
     }
@@ -89,10 +90,7 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
 }
 
 async fn builder(options: &Options) -> Result<Builder, String> {
-    let mut destination = DestinationPolicy::public_addresses();
-    for network in &options.allow_networks {
-        destination = destination.allow_network(network).map_err(|e| format!("--allow-network {network}: {e}"))?;
-    }
+    let destination = options.destination()?;
     match &options.store {
         StoreAt::Memory => Ok(Webhooks::builder(MemoryStore::new(), destination)),
         StoreAt::Sqlite(path) => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use harbor_webhook::delivery::retry::Schedule;
 use harbor_webhook::signing::{SigningKey, SigningKeys};
+use harbor_webhook::transport::{DestinationPolicy, ReqwestTransport};
 use harbor_webhook::{ProjectId, Registry, Settings};
 
 /// Harbor's webhooks for a plain CNCF Distribution registry.
@@ -72,7 +73,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) per_target: Option<u32>,
 
-    /// A network that webhooks may be sent to, for example 10.0.0.0/8; repeatable. Without it: public addresses only.
+    /// Where webhooks may be sent: `public` addresses only, or `private` networks too (10/8, 172.16/12, 192.168/16, 100.64/10,
+    /// fc00::/7). Neither means this machine, its link, or a cloud's metadata service.
+    #[arg(long, value_name = "WHERE", default_value = "public")]
+    pub(crate) destinations: Destinations,
+
+    /// A network that webhooks may be sent to besides, for example 127.0.0.0/8; repeatable.
     #[arg(long = "allow-network", value_name = "CIDR")]
     pub(crate) allow_networks: Vec<String>,
 
@@ -81,6 +87,10 @@ pub(crate) struct Options {
     /// Other users of this machine may see it in the list of processes.
     #[arg(long = "signing-secret", value_name = "whsec_…")]
     pub(crate) signing_secrets: Vec<Secret>,
+
+    /// Certificates in PEM that servers of targets may descend from, beside those that the machine trusts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 
     /// The registry's public host, with its port if it has one: the start of every resource_url. Without it: the host
     /// that the registry's client asked for.
@@ -133,6 +143,26 @@ impl Options {
         Ok(keys)
     }
 
+    /// What `--destinations` and `--allow-network` let through.
+    pub(crate) fn destination(&self) -> Result<DestinationPolicy, String> {
+        let mut destination = match self.destinations {
+            Destinations::Public => DestinationPolicy::public_addresses(),
+            Destinations::Private => DestinationPolicy::private_networks(),
+        };
+        for network in &self.allow_networks {
+            destination = destination.allow_network(network).map_err(|e| format!("--allow-network {network}: {e}"))?;
+        }
+        Ok(destination)
+    }
+
+    /// What sends, with the certificates of `--ca`.
+    pub(crate) fn transport(&self) -> Result<ReqwestTransport, String> {
+        let Some(path) = &self.ca else { return Ok(ReqwestTransport::new()) };
+        let pem = std::fs::read_to_string(path).map_err(|e| format!("--ca {}: {e}", path.display()))?;
+        let roots = pem.parse().map_err(|e| format!("--ca {}: {e}", path.display()))?;
+        Ok(ReqwestTransport::new().trust(roots))
+    }
+
     /// The project of each first path component.
     pub(crate) fn projects(&self) -> Result<HashMap<String, ProjectId>, String> {
         let mut projects = HashMap::new();
@@ -167,6 +197,25 @@ impl FromStr for Secret {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// `public` or `private`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Destinations {
+    Public,
+    Private,
+}
+
+impl FromStr for Destinations {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "public" => Ok(Self::Public),
+            "private" => Ok(Self::Private),
+            _ => Err("is neither `public` nor `private`"),
+        }
     }
 }
 

@@ -91,6 +91,8 @@ async fn send(inner: &Inner, claimed: &Claimed, target: &Target) -> Result<Respo
     request.timeout = settings.timeout;
     request.max_response = settings.max_response;
     request.skip_cert_verify = target.skip_cert_verify;
+    request.ca_bundle = target.options.ca_bundle.as_ref();
+    request.client_identity = target.options.client_identity.as_ref();
     request.headers.push("content-type", &*claimed.body.content_type);
     request.headers.push("user-agent", USER_AGENT);
     let signed = sign(inner, claimed, target, &mut request.headers);

@@ -10,6 +10,7 @@ mod matching;
 mod options;
 pub(crate) mod pairing;
 mod target;
+mod tls;
 
 use chrono::{DateTime, Utc};
 
@@ -17,6 +18,7 @@ pub use harbor::{HarborPolicy, HarborTarget};
 pub use matching::{Match, PolicyIndex};
 pub use options::TargetOptions;
 pub use target::{Address, AuthHeader, Target, TargetType};
+pub use tls::{CaBundle, ClientIdentity};
 
 use crate::event::EventType;
 use crate::id::{PolicyId, ProjectId, TargetId};

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::{CaBundle, ClientIdentity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 #[cfg(feature = "signing")]
@@ -14,6 +15,10 @@ pub struct TargetOptions {
     /// The keys that sign its requests.
     #[cfg(feature = "signing")]
     pub(crate) signing_keys: Option<SigningKeys>,
+    /// Whom its server may descend from.
+    pub(crate) ca_bundle: Option<CaBundle>,
+    /// What is shown to its server.
+    pub(crate) client_identity: Option<ClientIdentity>,
     /// All secrets of the target, sealed. Then its address is no address.
     pub(crate) sealed: Option<Secret>,
 }
@@ -25,6 +30,10 @@ struct Text {
     #[cfg(feature = "signing")]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     signing_keys: Vec<keys::Key>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca_bundle: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_identity: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,
 }
@@ -43,6 +52,8 @@ impl TargetOptions {
         let text = Text {
             #[cfg(feature = "signing")]
             signing_keys: keys::written(self.signing_keys.as_ref()),
+            ca_bundle: self.ca_bundle.as_ref().map(|bundle| bundle.as_pem().to_owned()),
+            client_identity: self.client_identity.as_ref().map(|identity| identity.expose().to_owned()),
             sealed: self.sealed.as_ref().map(|sealed| sealed.expose().to_owned()),
         };
         // Writing strings and times cannot fail.
@@ -63,6 +74,8 @@ impl TargetOptions {
         Ok(Self {
             #[cfg(feature = "signing")]
             signing_keys: keys::read(&text.signing_keys)?,
+            ca_bundle: text.ca_bundle.as_deref().map(|pem| pem.parse().map_err(|_| unreadable())).transpose()?,
+            client_identity: text.client_identity.as_deref().map(|pem| pem.parse().map_err(|_| unreadable())).transpose()?,
             sealed: text.sealed.map(Secret::new),
         })
     }
@@ -126,6 +139,22 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Store);
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn certificates_come_back_as_they_were() {
+        let cert = "-----BEGIN CERTIFICATE-----\nczNj\n-----END CERTIFICATE-----\n";
+        let identity = format!("{cert}-----BEGIN PRIVATE KEY-----\nczNjcjN0\n-----END PRIVATE KEY-----\n");
+        let options = TargetOptions {
+            ca_bundle: Some(cert.parse().unwrap()),
+            client_identity: Some(identity.parse().unwrap()),
+            ..TargetOptions::default()
+        };
+        let text = options.to_text().unwrap();
+        assert_eq!(TargetOptions::from_text(Some(&text)).unwrap(), options);
+        assert!(!format!("{options:?}").contains("czNj"));
+        let damaged = text.replace("BEGIN PRIVATE", "BEGIN ENCRYPTED");
+        assert!(!format!("{:?}", TargetOptions::from_text(Some(&damaged)).unwrap_err()).contains("czNj"));
     }
 
     #[cfg(feature = "signing")]

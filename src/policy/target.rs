@@ -93,6 +93,26 @@ impl Target {
         self
     }
 
+    /// Trusts a server that descends from one of these certificates (PEM), and no other, instead of the platform's roots.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] unless it is PEM with at least one certificate and no private key.
+    pub fn ca_bundle(mut self, pem: &str) -> Result<Self> {
+        self.options.ca_bundle = Some(pem.parse()?);
+        Ok(self)
+    }
+
+    /// Shows this certificate to a server that asks for one: its chain and its private key, together in PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] unless it is PEM with a certificate and one private key that is not encrypted.
+    pub fn client_identity(mut self, pem: &str) -> Result<Self> {
+        self.options.client_identity = Some(pem.parse()?);
+        Ok(self)
+    }
+
     /// Signs requests with these keys, by Standard Webhooks 1.0, beside the `Authorization` header if there is one.
     #[cfg(feature = "signing")]
     #[must_use]

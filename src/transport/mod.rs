@@ -16,7 +16,8 @@ pub use destination::{Blocked, DestinationPolicy, DestinationRule};
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestTransport;
 use crate::delivery::FailureKind;
-use crate::policy::Address;
+use crate::error::Result;
+use crate::policy::{Address, CaBundle, ClientIdentity, Target};
 
 /// Sends requests. The crate brings one on reqwest; a host may bring its own.
 ///
@@ -36,6 +37,17 @@ use crate::policy::Address;
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Makes one request and returns the answer, whatever its status.
     async fn send(&self, request: Request<'_>) -> Result<Response, TransportError>;
+
+    /// Whether requests to such a target can be made at all, as far as this can be said without making one: whether its
+    /// certificates and its key are some. It is asked when a policy is saved.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid), with what is wrong.
+    fn check_target(&self, target: &Target) -> Result<()> {
+        let _ = target;
+        Ok(())
+    }
 }
 
 /// One request to make.
@@ -55,6 +67,10 @@ pub struct Request<'a> {
     pub max_response: usize,
     /// Whether an invalid TLS certificate is accepted.
     pub skip_cert_verify: bool,
+    /// The certificates that the server may descend from, instead of those that the transport trusts.
+    pub ca_bundle: Option<&'a CaBundle>,
+    /// What is shown to a server that asks for a certificate.
+    pub client_identity: Option<&'a ClientIdentity>,
     /// Where connections may go.
     pub destination: &'a DestinationPolicy,
 }
@@ -69,6 +85,8 @@ impl<'a> Request<'a> {
             timeout: Duration::from_secs(3),
             max_response: 64 * 1024,
             skip_cert_verify: false,
+            ca_bundle: None,
+            client_identity: None,
             destination,
         }
     }

@@ -5,10 +5,8 @@ use tokio::sync::Notify;
 use super::Webhooks;
 use crate::clock::{Clock, SystemClock};
 use crate::dispatcher::{Inner, Pulse};
-#[cfg(not(feature = "reqwest"))]
-use crate::error::Error;
-#[allow(unused_imports)] // named in the documentation
-use crate::error::{ErrorKind, Result};
+#[allow(unused_imports)] // `ErrorKind` is named in the documentation
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Format, Formats};
 use crate::observe::{Observer, Observers};
 use crate::settings::Settings;
@@ -106,9 +104,15 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Conflict`](ErrorKind::Conflict) if two formats have one name; [`Invalid`](ErrorKind::Invalid) if there is no
+    /// [`Conflict`](ErrorKind::Conflict) if two formats have one name; [`Invalid`](ErrorKind::Invalid) if the timeout is zero, or there is no
     /// transport, which happens only without the feature `reqwest`.
     pub fn build(self) -> Result<Webhooks> {
+        if self.settings.timeout.is_zero() {
+            return Err(Error::invalid(
+                "timeout",
+                "is zero, so no attempt could succeed; give the seconds that one may take",
+            ));
+        }
         let mut formats = Formats::default();
         for format in self.formats {
             formats.register(format)?;

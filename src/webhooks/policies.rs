@@ -22,8 +22,8 @@ impl<'a> Policies<'a> {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) with Harbor's message if the draft breaks a rule, names an unknown format, or an
-    /// address that the destination policy forbids; [`Conflict`](ErrorKind::Conflict) if the name is taken.
+    /// [`Invalid`](ErrorKind::Invalid) with Harbor's message if the draft breaks a rule, names an unknown format, an
+    /// address that the destination policy forbids, or certificates that are none; [`Conflict`](ErrorKind::Conflict) if the name is taken.
     pub async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
         self.check(&draft)?;
         self.inner.policy_store()?.create(project, draft).await
@@ -117,6 +117,7 @@ impl<'a> Policies<'a> {
         for target in &draft.targets {
             let allowed = self.inner.destination.check_address(&target.address);
             allowed.map_err(|blocked| Error::invalid("address", blocked))?;
+            self.inner.transport.check_target(target)?;
         }
         Ok(())
     }

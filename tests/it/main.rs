@@ -2,8 +2,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test may fail that way
 
 // `testing` is on wherever the crate is tested from its repository: it depends on itself for that.
+#[cfg(target_os = "linux")]
+mod bad_answers;
 mod bad_input;
 mod bridge;
+mod bridge_ways;
 #[cfg(feature = "testing")]
 mod broken_stores;
 mod clock;
@@ -13,6 +16,8 @@ mod crash;
 mod damage;
 mod delivery;
 mod distribution;
+#[cfg(target_os = "linux")]
+mod egress;
 mod examples;
 mod explain;
 #[cfg(feature = "postgres")]
@@ -22,6 +27,7 @@ mod formats;
 mod full_disk;
 #[cfg(feature = "postgres")]
 mod full_server;
+mod header_injection;
 mod health;
 mod host_transactions;
 mod job_log;
@@ -37,6 +43,7 @@ mod postgres;
 #[cfg(target_os = "linux")]
 mod power_loss;
 mod receivers;
+mod retry_after;
 mod running_bridge;
 mod sent_tests;
 #[cfg(feature = "sealing")]
@@ -51,8 +58,10 @@ mod store_model;
 mod stores;
 mod support;
 mod tls;
+mod tls_of_targets;
 mod transport;
 mod troubled;
 #[cfg(feature = "postgres")]
 mod troubled_server;
 mod watching;
+mod zero_bytes;

@@ -39,9 +39,13 @@ async fn server<F: Future<Output = ()> + Send>(then: impl Fn(TcpStream) -> F + S
 }
 
 /// A server that shakes hands with this certificate and answers 200.
-async fn https(cert: CertificateDer<'static>, key: &KeyPair) -> String {
+pub(crate) async fn https(cert: CertificateDer<'static>, key: &KeyPair) -> String {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap();
+    serve(ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert], key).unwrap()).await
+}
+
+/// A server with these settings that answers 200.
+pub(crate) async fn serve(config: ServerConfig) -> String {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     server(move |stream| {
         let acceptor = acceptor.clone();
@@ -154,4 +158,15 @@ async fn certificates_of_a_trusted_issuer() {
     assert_eq!(kind, FailureKind::Tls, "{words}");
     assert!(words.contains("not valid for"), "{words}");
     assert_eq!(refused(&self_signed().await, false).await.0, FailureKind::Tls);
+
+    // A target's bundle stands in the place of these roots, further roots beside them.
+    let other = crate::tls_of_targets::issuer();
+    let address: Address = good.parse().unwrap();
+    let destination = DestinationPolicy::public_addresses().allow_network("127.0.0.0/8").unwrap();
+    let bundle = other.pem().parse().unwrap();
+    let mut request = Request::new(&address, Bytes::new(), &destination);
+    let trusting = ReqwestTransport::new().trust(other.pem().parse().unwrap());
+    assert_eq!(trusting.send(request.clone()).await.unwrap().status, 200);
+    request.ca_bundle = Some(&bundle);
+    assert_eq!(trusting.send(request).await.unwrap_err().kind(), FailureKind::Tls);
 }

@@ -1,11 +1,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, Proxy};
+use reqwest::{Client, ClientBuilder};
 
 use super::failure::chain;
 use super::guard::Guard;
+use super::{Outside, tls};
 use crate::delivery::FailureKind;
+use crate::policy::{CaBundle, ClientIdentity};
 use crate::transport::{DestinationPolicy, Request, TransportError};
 
 /// The time to connect, within the time of the whole request.
@@ -28,10 +30,10 @@ struct Key {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Tls {
+pub(super) enum Tls {
     None,
-    Verify,
-    SkipVerify,
+    SkipVerify(Option<ClientIdentity>),
+    Verify(Option<ClientIdentity>, Option<CaBundle>),
 }
 
 impl Key {
@@ -39,8 +41,8 @@ impl Key {
         let url = request.address.url();
         let tls = match (url.scheme(), request.skip_cert_verify) {
             ("http", _) => Tls::None,
-            (_, false) => Tls::Verify,
-            (_, true) => Tls::SkipVerify,
+            (_, true) => Tls::SkipVerify(request.client_identity.cloned()),
+            (_, false) => Tls::Verify(request.client_identity.cloned(), request.ca_bundle.cloned()),
         };
         let port = url.port_or_known_default().and_then(|port| request.destination.port_that_matters(port));
         Self { tls, destination: request.destination.clone(), port }
@@ -49,13 +51,13 @@ impl Key {
 
 impl Clients {
     /// The client for such requests; it is made if there is none yet.
-    pub(super) fn get(&self, request: &Request<'_>, proxy: Option<&Proxy>) -> Result<Client, TransportError> {
+    pub(super) fn get(&self, request: &Request<'_>, outside: &Outside) -> Result<Client, TransportError> {
         let key = Key::new(request);
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = clients.iter().rposition(|(other, _)| *other == key) {
             clients[at..].rotate_left(1);
         } else {
-            let client = build(&key, proxy)?;
+            let client = build(&key, outside)?;
             if clients.len() == MAX_CLIENTS {
                 clients.remove(0);
             }
@@ -66,7 +68,7 @@ impl Clients {
     }
 }
 
-fn build(key: &Key, proxy: Option<&Proxy>) -> Result<Client, TransportError> {
+fn build(key: &Key, outside: &Outside) -> Result<Client, TransportError> {
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -76,40 +78,27 @@ fn build(key: &Key, proxy: Option<&Proxy>) -> Result<Client, TransportError> {
         .tcp_nodelay(true);
     let builder = without_decompression(builder);
     let builder = if key.destination.is_fixed() { builder } else { builder.pool_max_idle_per_host(0) };
-    let builder = match proxy {
-        Some(proxy) => builder.proxy(proxy.clone()),
+    let builder = match &outside.proxy {
+        Some(via) => builder.proxy(via.proxy.clone()),
         None => {
             let guard = Guard { destination: key.destination.clone(), port: key.port };
             builder.no_proxy().dns_resolver(guard)
         }
     };
-    with_tls(builder, &key.tls)?.build().map_err(|e| {
-        TransportError::new(FailureKind::Tls, format!("TLS cannot be set up: {}", chain(&e.without_url())))
-    })
+    finish(builder, &key.tls, outside).map_err(|message| TransportError::new(FailureKind::Tls, message))
+}
+
+/// Whether a client with this TLS can be made.
+pub(super) fn check(tls: &Tls, outside: &Outside) -> Result<(), String> {
+    finish(Client::builder(), tls, outside).map(drop)
+}
+
+fn finish(builder: ClientBuilder, tls: &Tls, outside: &Outside) -> Result<Client, String> {
+    let builder = tls::set_up(builder, tls, outside.roots.as_ref())?;
+    builder.build().map_err(|e| format!("TLS cannot be set up: {}", chain(&e.without_url())))
 }
 
 /// A host that uses reqwest too may have turned its features on: an answer is read as it comes, however small it was made.
 fn without_decompression(builder: ClientBuilder) -> ClientBuilder {
     builder.no_gzip().no_brotli().no_zstd().no_deflate()
-}
-
-#[cfg(feature = "rustls")]
-#[allow(clippy::unnecessary_wraps)] // its twin below fails
-fn with_tls(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, TransportError> {
-    Ok(match tls {
-        // Without this, a machine without certificates could not even send plain HTTP.
-        Tls::None => builder.tls_certs_only([]),
-        Tls::Verify => builder,
-        Tls::SkipVerify => builder.tls_danger_accept_invalid_certs(true),
-    })
-}
-
-#[cfg(not(feature = "rustls"))]
-fn with_tls(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, TransportError> {
-    match tls {
-        Tls::None => Ok(builder),
-        Tls::Verify | Tls::SkipVerify => {
-            Err(TransportError::new(FailureKind::Tls, "https needs the feature rustls, which is not enabled"))
-        }
-    }
 }

@@ -18,8 +18,10 @@ pub(super) fn failure(error: reqwest::Error) -> TransportError {
         FailureKind::Timeout
     } else if find::<Unresolved>(&error).is_some() {
         FailureKind::Dns
+    } else if is_tls(&error) {
+        FailureKind::Tls
     } else if error.is_connect() {
-        if is_tls(&error) { FailureKind::Tls } else { FailureKind::Connect }
+        FailureKind::Connect
     } else {
         broken(&error)
     };
@@ -30,16 +32,20 @@ pub(super) fn refused(blocked: &Blocked) -> TransportError {
     TransportError::new(FailureKind::Blocked, blocked.to_string())
 }
 
-/// A TLS failure reaches us as an I/O error of the kind that rustls gives to invalid data, or to a handshake that ends
-/// early. Opening a connection below it gives neither.
+/// What rustls found wrong: in the handshake, or after it, which is where a server refuses a client's certificate. A handshake that
+/// ends early has no error of rustls', but opening a connection below it does not end that way.
 fn is_tls(error: &reqwest::Error) -> bool {
-    matches!(io_kind(error), Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
+    #[cfg(feature = "rustls")]
+    if find::<rustls::Error>(error).is_some() {
+        return true;
+    }
+    error.is_connect() && io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
 }
 
 /// A connection that was there and broke, or what came over it was not HTTP.
 fn broken(error: &reqwest::Error) -> FailureKind {
     match io_kind(error) {
-        Some(io::ErrorKind::InvalidData) => FailureKind::Protocol,
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => FailureKind::Protocol,
         Some(_) => FailureKind::Reset,
         None => match find::<hyper::Error>(error) {
             Some(e) if e.is_parse_too_large() => FailureKind::TooLarge,

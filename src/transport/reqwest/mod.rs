@@ -1,6 +1,7 @@
 mod clients;
 mod failure;
 mod guard;
+mod tls;
 
 use std::fmt;
 
@@ -8,12 +9,13 @@ use async_trait::async_trait;
 use reqwest::Proxy;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
-use self::clients::Clients;
+use self::clients::{Clients, Tls};
 use self::failure::{failure, refused};
 use self::guard::{Guard, Refused};
 use super::{Request, Response, Transport, TransportError};
 use crate::delivery::FailureKind;
 use crate::error::{Error, Result};
+use crate::policy::{CaBundle, Target};
 
 /// The crate's own transport, on `reqwest`.
 ///
@@ -23,7 +25,14 @@ use crate::error::{Error, Result};
 #[derive(Default)]
 pub struct ReqwestTransport {
     clients: Clients,
+    outside: Outside,
+}
+
+/// What holds for all clients.
+#[derive(Default)]
+struct Outside {
     proxy: Option<Via>,
+    roots: Option<CaBundle>,
 }
 
 /// A proxy, and whether it is what decides where webhooks may go.
@@ -36,6 +45,15 @@ impl ReqwestTransport {
     /// A transport. Nothing is set up before the first request.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Trusts these certificates beside the platform's, for all targets that have no bundle of their own.
+    ///
+    /// On Android, iOS and macOS the platform's verifier takes no further ones.
+    #[must_use]
+    pub fn trust(mut self, roots: CaBundle) -> Self {
+        self.outside.roots = Some(roots);
+        self
     }
 
     /// Sends everything through this HTTP proxy, for example `http://user:password@proxy.example.com:3128`.
@@ -68,7 +86,7 @@ impl ReqwestTransport {
             return Err(wrong());
         }
         let proxy = Proxy::all(url).map_err(|_| wrong())?;
-        self.proxy = Some(Via { proxy, decides });
+        self.outside.proxy = Some(Via { proxy, decides });
         Ok(self)
     }
 
@@ -76,7 +94,7 @@ impl ReqwestTransport {
     async fn check(&self, request: &Request<'_>) -> Result<(), TransportError> {
         let (destination, url) = (request.destination, request.address.url());
         destination.check_address(request.address).map_err(|blocked| refused(&blocked))?;
-        let (Some(Via { decides: false, .. }), Some(name)) = (&self.proxy, url.domain()) else { return Ok(()) };
+        let (Some(Via { decides: false, .. }), Some(name)) = (&self.outside.proxy, url.domain()) else { return Ok(()) };
         let guard = Guard { destination: destination.clone(), port: url.port_or_known_default() };
         match tokio::time::timeout(request.timeout, guard.look_up(name)).await {
             Ok(Ok(_)) => Ok(()),
@@ -90,7 +108,7 @@ impl ReqwestTransport {
 impl fmt::Debug for ReqwestTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A proxy's URL may hold a password.
-        f.debug_struct("ReqwestTransport").field("proxy", &self.proxy.is_some()).finish_non_exhaustive()
+        f.debug_struct("ReqwestTransport").field("proxy", &self.outside.proxy.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -99,11 +117,20 @@ impl Transport for ReqwestTransport {
     async fn send(&self, request: Request<'_>) -> Result<Response, TransportError> {
         let started = crate::clock::instant();
         self.check(&request).await?;
-        let client = self.clients.get(&request, self.proxy.as_ref().map(|via| &via.proxy))?;
+        let client = self.clients.get(&request, &self.outside)?;
         // As Go does, the builder turns a user in the URL into basic authorization, which a header of the request replaces.
         let post = client.post(request.address.url().clone()).headers(headers(&request)?).body(request.body);
         let post = post.timeout(request.timeout.saturating_sub(started.elapsed()));
         read(post.send().await.map_err(failure)?, request.max_response).await
+    }
+
+    fn check_target(&self, target: &Target) -> Result<()> {
+        let (ca_bundle, client_identity) = (target.options.ca_bundle.as_ref(), target.options.client_identity.as_ref());
+        if ca_bundle.is_none() && client_identity.is_none() {
+            return Ok(());
+        }
+        let tls = Tls::Verify(client_identity.cloned(), ca_bundle.cloned());
+        clients::check(&tls, &self.outside).map_err(|problem| Error::invalid("ca_bundle or client_identity", problem))
     }
 }
 
