@@ -164,7 +164,7 @@ async fn answer(mut stream: TcpStream) -> Option<()> {
         return None;
     }
     let mut rest = vec![0; 16 * 1024];
-    stream.read(&mut rest).await.ok()?;
+    let _length = stream.read(&mut rest).await.ok()?;
     stream.write_all(first.as_bytes()).await.ok()?;
     let (pause, again) = match then.split_once(' ') {
         // What a network brings, as an unoptimised parser is slower than a loopback.
