@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(turned.targets[4].address.expose(), plain);
         assert_eq!(turned.targets[3].address.expose(), token);
 
-        let mut given = back.clone();
+        let mut given = back;
         given.targets[0].auth_header = "Bearer new".to_owned();
         given.targets[1].auth_header = String::new();
         let given = given.replacing(&old).unwrap();
