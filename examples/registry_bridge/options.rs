@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use harbor_webhook::delivery::Rate;
 use harbor_webhook::delivery::retry::Schedule;
 use harbor_webhook::signing::{SigningKey, SigningKeys};
 use harbor_webhook::transport::{DestinationPolicy, ReqwestTransport};
@@ -73,6 +74,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) per_target: Option<u32>,
 
+    /// How many requests may be made in a second to one HTTP target; without a limit when not given. Slack targets get one.
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    pub(crate) target_rate: Option<Rate>,
+
     /// Where webhooks may be sent: `public` addresses only, or `private` networks too (10/8, 172.16/12, 192.168/16, 100.64/10,
     /// fc00::/7). Neither means this machine, its link, or a cloud's metadata service.
     #[arg(long, value_name = "WHERE", default_value = "public")]
@@ -125,6 +130,9 @@ impl Options {
         }
         if let Some(at_once) = self.per_target {
             settings.lane.max_in_flight = at_once;
+        }
+        if let Some(rate) = self.target_rate {
+            settings.lane.rate = rate;
         }
         Ok(settings)
     }
@@ -270,6 +278,14 @@ impl FromStr for Project {
         let id = id.parse().ok().filter(|id| *id > 0).ok_or("ID must be a whole number from 1")?;
         Ok(Self { name: name.to_owned(), id: ProjectId(id) })
     }
+}
+
+/// `20/s`.
+fn rate(text: &str) -> Result<Rate, &'static str> {
+    const WRONG: &str = "is not a rate from 1/s to 1000/s, such as 20/s";
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let number = number.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or(WRONG)?;
+    Ok(Rate::per_second(number))
 }
 
 fn timeout(text: &str) -> Result<Duration, &'static str> {

@@ -172,6 +172,7 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     refused(&["--nonsense"], &["--nonsense"]);
     refused(&["--retry", "never"], &["--retry", "never", "extended"]);
     refused(&["--per-target", "0"], &["--per-target", "0"]);
+    refused(&["--target-rate", "0/s"], &["--target-rate", "0/s"]);
     let (good, short) = ("whsec_bmV3ZXIgLSBuZXdlciAtIG5ld2VyIHNl", "whsec_c2hvcnQ=");
     let wrong = ["--store", "memory", "--signing-secret", good, "--signing-secret", short];
     refused(&wrong, &["--signing-secret, number 2", "5 bytes"]);

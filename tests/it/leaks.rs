@@ -119,7 +119,7 @@ async fn a_secret_shows_nowhere() {
     let harbor = HarborPolicy::masked(&policy);
     seen += &serde_json::to_string(&harbor).unwrap();
     seen += &show(&(&hooks, &store, &policy, deliveries, HarborPolicy::with_secrets(&policy), harbor));
-    seen += &show(&(hooks.status().await.unwrap(), hooks.policies().explain(&event).await.unwrap()));
+    seen += &show(&(hooks.status().await.unwrap(), hooks.explain(&event).await.unwrap()));
     seen += &show(&hooks.policies().list(PolicyFilter::All, Page::first(10)).await.unwrap());
     seen += &show(&(key(), key().verifying_key(), Verifier::new([key().verifying_key()])));
 

@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
+mod failing_targets;
 mod format_props;
 mod formats;
 mod full_disk;

@@ -254,6 +254,8 @@ impl std::io::Write for Log {
 async fn log_lines_stand_in_spans_that_carry_the_ids() {
     let log = Log::default();
     let writer = log.clone();
+    // As long as there is only one, what another test's thread meets first is judged by that thread, which has none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false);
     let _guard = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
     let receiver = Receiver::start(|_| 200).await;

@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::id::DeliveryId;
 use crate::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    Retention, Settlement, Status, Swept,
+    Retention, Settled, Settlement, Status, Swept,
 };
 
 /// Passed through: events and deliveries hold no secrets of targets.
@@ -31,7 +31,7 @@ impl<S: DeliveryStore> DeliveryStore for Sealed<S> {
         self.store.claim(max, lease).await
     }
 
-    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Fenced>> {
+    async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.store.settle(results).await
     }
 

@@ -120,8 +120,9 @@ impl Transport for ReqwestTransport {
         let client = self.clients.get(&request, &self.outside)?;
         // As Go does, the builder turns a user in the URL into basic authorization, which a header of the request replaces.
         let post = client.post(request.address.url().clone()).headers(headers(&request)?).body(request.body);
-        let post = post.timeout(request.timeout.saturating_sub(started.elapsed()));
-        read(post.send().await.map_err(failure)?, request.max_response).await
+        let mut post = post.timeout(request.timeout.saturating_sub(started.elapsed())).build().map_err(failure)?;
+        forget_user(post.url_mut());
+        read(client.execute(post).await.map_err(failure)?, request.max_response).await
     }
 
     fn check_target(&self, target: &Target) -> Result<()> {
@@ -132,6 +133,12 @@ impl Transport for ReqwestTransport {
         let tls = Tls::Verify(client_identity.cloned(), ca_bundle.cloned());
         clients::check(&tls, &self.outside).map_err(|problem| Error::invalid("ca_bundle or client_identity", problem))
     }
+}
+
+/// The HTTP client's own log would show it. A user that is not UTF-8 is still there after the builder took it.
+fn forget_user(url: &mut url::Url) {
+    // Fails only without a host, which an address has.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
 }
 
 async fn read(mut answer: reqwest::Response, max: usize) -> Result<Response, TransportError> {
