@@ -41,7 +41,11 @@ struct Text {
 impl TargetOptions {
     /// Those of a target whose secrets are sealed, and so the options that it has besides.
     pub(crate) fn sealed(text: String) -> Self {
-        Self { sealed: Some(Secret::new(text)), ..Self::default() }
+        Self {
+            #[cfg(feature = "signing")]
+            signing_keys: None,
+            sealed: Some(Secret::new(text)),
+        }
     }
 
     /// For stores: the options as one text, `None` if there are none.
