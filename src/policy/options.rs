@@ -44,6 +44,8 @@ impl TargetOptions {
         Self {
             #[cfg(feature = "signing")]
             signing_keys: None,
+            ca_bundle: None,
+            client_identity: None,
             sealed: Some(Secret::new(text)),
         }
     }

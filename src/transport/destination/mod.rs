@@ -133,7 +133,7 @@ impl DestinationPolicy {
         Ok(self)
     }
 
-    /// Also this port. Without it: 80, 443, and those from 1024.
+    /// Also this port. Without it: 80, 443, and those from 1024; and any in the networks that are [allowed](Self::allow_network).
     #[must_use]
     pub fn allow_port(mut self, port: u16) -> Self {
         self.rules().ports.push(port);
@@ -182,10 +182,14 @@ impl DestinationPolicy {
     /// [`Blocked`], with the rule.
     pub fn check_address(&self, address: &Address) -> Result<(), Blocked> {
         let port = address.url().port_or_known_default();
-        self.0.check_port(port.unwrap_or_default())?;
         match address.url().host() {
             Some(Host::Ipv4(addr)) => self.judge(None, port, addr.into()),
             Some(Host::Ipv6(addr)) => self.judge(None, port, addr.into()),
+            // Where a network is allowed, what the name resolves to decides.
+            Some(Host::Domain(name)) if self.0.networks.is_empty() => {
+                self.0.check_port(port.unwrap_or_default())?;
+                self.0.check_name(name)
+            }
             Some(Host::Domain(name)) => self.0.check_name(name),
             None => Ok(()),
         }
@@ -213,7 +217,8 @@ impl DestinationPolicy {
 
     /// The port, if it makes a difference to whether an address is allowed.
     pub(super) fn port_that_matters(&self, port: u16) -> Option<u16> {
-        self.0.listeners.iter().any(|listener| listener.port() == port).then_some(port)
+        let listens = self.0.listeners.iter().any(|listener| listener.port() == port);
+        (listens || self.0.check_port(port).is_err()).then_some(port)
     }
 }
 

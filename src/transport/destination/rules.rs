@@ -46,7 +46,7 @@ impl Rules {
             return Ok(());
         }
         match self.forbidden(host, addr) {
-            None => Ok(()),
+            None => port.map_or(Ok(()), |port| self.check_port(port)),
             Some(rule) => Err(Blocked::allow_with(addr, rule, &format!("allow_network(\"{}\")", IpNet::from(addr)))),
         }
     }

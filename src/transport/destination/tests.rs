@@ -137,7 +137,15 @@ fn low_ports_are_other_protocols() {
     for rest in ["", ":80", ":443", ":1024", ":65535"] {
         assert_eq!(save(&public, &format!("http://ci.example.com{rest}/")), None);
     }
-    assert_eq!(save(&public.allow_port(81), "http://ci.example.com:81/"), None);
+    assert_eq!(save(&public.clone().allow_port(81), "http://ci.example.com:81/"), None);
+    // Whoever names a network knows what listens there.
+    let ours = public.allow_network("10.0.0.0/8").unwrap();
+    assert_eq!(save(&ours, "http://10.1.2.3:81/"), None);
+    assert!(save(&ours, "http://8.8.8.8:81/").unwrap().contains("allow_port(81)"));
+    let named: Address = "http://ci.example.com:81/".parse().unwrap();
+    assert!(ours.check_address(&named).is_ok());
+    assert!(ours.check_resolved(&named, "10.1.2.3".parse().unwrap()).is_ok());
+    assert!(ours.check_resolved(&named, "8.8.8.8".parse().unwrap()).is_err());
 }
 
 #[test]
