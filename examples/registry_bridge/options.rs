@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use harbor_webhook::delivery::Rate;
+use harbor_webhook::delivery::breaker::Breaker;
 use harbor_webhook::delivery::retry::Schedule;
 use harbor_webhook::signing::{SigningKey, SigningKeys};
 use harbor_webhook::transport::{DestinationPolicy, ReqwestTransport};
@@ -63,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) max_retry: Option<u32>,
 
     /// How long to wait before each retry, for example `100ms,2s,5m,1h`; the last one repeats.
+    ///
+    /// A target that fails again and again is left alone for no longer than the longest of them either, but for 5 seconds.
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',', value_parser = duration)]
     pub(crate) retry_schedule: Vec<Duration>,
 
@@ -124,6 +127,7 @@ impl Options {
         }
         if !self.retry_schedule.is_empty() {
             settings.retry.schedule = Schedule::Delays { delays: self.retry_schedule.clone(), jitter: 0.0 };
+            shorten(&mut settings.breaker, self.retry_schedule.iter().max().copied().unwrap_or_default());
         }
         if let Some(timeout) = self.timeout {
             settings.timeout = timeout;
@@ -278,6 +282,13 @@ impl FromStr for Project {
         let id = id.parse().ok().filter(|id| *id > 0).ok_or("ID must be a whole number from 1")?;
         Ok(Self { name: name.to_owned(), id: ProjectId(id) })
     }
+}
+
+/// Whoever says how long to wait does not want to wait for much longer because the circuit is open.
+fn shorten(breaker: &mut Breaker, longest: Duration) {
+    let longest = longest.max(Duration::from_secs(5));
+    breaker.pause = breaker.pause.min(longest);
+    breaker.longest_pause = breaker.longest_pause.min(longest);
 }
 
 /// `20/s`.

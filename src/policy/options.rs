@@ -81,7 +81,11 @@ impl TargetOptions {
             #[cfg(feature = "signing")]
             signing_keys: keys::read(&text.signing_keys)?,
             ca_bundle: text.ca_bundle.as_deref().map(|pem| pem.parse().map_err(|_| unreadable())).transpose()?,
-            client_identity: text.client_identity.as_deref().map(|pem| pem.parse().map_err(|_| unreadable())).transpose()?,
+            client_identity: text
+                .client_identity
+                .as_deref()
+                .map(|pem| pem.parse().map_err(|_| unreadable()))
+                .transpose()?,
             sealed: text.sealed.map(Secret::new),
         })
     }

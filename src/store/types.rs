@@ -43,14 +43,8 @@ pub enum Hold {
 
 impl Hold {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
-        Self::SwitchedOff,
-        Self::Disabled,
-        Self::Sealed,
-        Self::RetryAfter,
-        Self::CircuitOpen,
-        Self::TargetDisabled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::SwitchedOff, Self::Disabled, Self::Sealed, Self::RetryAfter, Self::CircuitOpen, Self::TargetDisabled];
 
     /// The reason's stable name, as stores keep it.
     pub const fn as_str(self) -> &'static str {

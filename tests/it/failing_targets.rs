@@ -152,7 +152,11 @@ async fn a_targets_rate_is_kept_while_others_go_on<S: Fresh>() {
     let (ci, slack) = (Receiver::start(|_| 200).await, Receiver::start(|_| 200).await);
     policy(&hooks, "ci", &ci.url).await;
     let target = Target::slack(&slack.url).unwrap();
-    hooks.policies().create(PROJECT, PolicyDraft::new("chat").on(EventType::PushArtifact).target(target)).await.unwrap();
+    hooks
+        .policies()
+        .create(PROJECT, PolicyDraft::new("chat").on(EventType::PushArtifact).target(target))
+        .await
+        .unwrap();
     let running = Running::start(&hooks);
     let begun = Instant::now();
     for _ in 0..30 {

@@ -46,9 +46,9 @@ mod power_loss;
 mod receivers;
 mod retry_after;
 mod running_bridge;
-mod sent_tests;
 #[cfg(feature = "sealing")]
 mod sealed;
+mod sent_tests;
 #[cfg(feature = "signing")]
 mod signing;
 #[cfg(feature = "signing")]
