@@ -55,6 +55,7 @@ pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+mod listing;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod outbox;
@@ -69,6 +70,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use listing::*;
 pub use memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use outbox::OutboxRow;

@@ -211,11 +211,13 @@ impl DestinationPolicy {
     }
 
     /// Whether a connection that was made for one request may be used for another one.
+    #[cfg(feature = "reqwest")]
     pub(super) fn is_fixed(&self) -> bool {
         !matches!(self.0.ground, Ground::Custom(_))
     }
 
     /// The port, if it makes a difference to whether an address is allowed.
+    #[cfg(feature = "reqwest")]
     pub(super) fn port_that_matters(&self, port: u16) -> Option<u16> {
         let listens = self.0.listeners.iter().any(|listener| listener.port() == port);
         (listens || self.0.check_port(port).is_err()).then_some(port)
