@@ -1,8 +1,8 @@
 use ed25519_dalek::{Signature, Signer as _};
 use zeroize::Zeroizing;
 
-use super::key::{decoded, encoded, wrong};
 use super::message::Message;
+use super::text::{decoded, encoded, wrong};
 use crate::error::Result;
 
 /// Starts a private key.

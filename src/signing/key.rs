@@ -1,8 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -11,6 +9,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "signing-ed25519")]
 use super::ed25519;
 use super::message::{Message, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, written};
+use super::text::{decoded, encoded, wrong};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -187,27 +186,11 @@ impl Shared {
     }
 }
 
-/// What stands behind the prefix.
-pub(super) fn decoded(text: &str, prefix: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let encoded = text.strip_prefix(prefix).ok_or_else(|| wrong(format_args!("must start with {prefix}")))?;
-    let bytes = STANDARD.decode(encoded).map(Zeroizing::new);
-    bytes.map_err(|_| wrong(format_args!("what follows {prefix} is not base64 with its padding")))
-}
-
-pub(super) fn encoded(bytes: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(STANDARD.encode(bytes))
-}
-
 fn random() -> Result<Zeroizing<[u8; 32]>> {
     let mut bytes = Zeroizing::new([0; 32]);
     let failed = |_| Error::new(ErrorKind::Unavailable, "the system gives no random numbers");
     getrandom::fill(&mut *bytes).map_err(failed)?;
     Ok(bytes)
-}
-
-/// The key itself is never in the message.
-pub(super) fn wrong(problem: impl fmt::Display) -> Error {
-    Error::invalid("signing key", problem)
 }
 
 impl fmt::Debug for SigningKey {

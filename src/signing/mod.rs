@@ -47,6 +47,7 @@ mod ed25519;
 mod key;
 mod keys;
 mod message;
+mod text;
 mod verify;
 
 pub use key::{SigningKey, VerifyingKey};

@@ -11,7 +11,7 @@ use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, TargetId};
-use crate::store::{Body, Claimed, Hold, Lease, Next, Settled, Settlement};
+use crate::store::{Body, Claimed, Lease, Next, Settled, Settlement};
 
 /// The column `state`.
 pub(super) const DUE: i64 = 0;
@@ -146,7 +146,7 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
     }
     let news = health::judge(db, target, result.verdict, state == DUE, now)?;
     if let Some((time, why)) = result.close_lane {
-        close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
+        health::close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
     lane(db, target, -i64::from(state != DUE), -1)?;
     Ok(Settled::done(news.map(|news| (target, news))))
@@ -174,14 +174,6 @@ fn record(db: &Db<'_>, id: i64, number: i64, attempt: &Attempt) -> Result<()> {
         ],
     )?;
     Ok(())
-}
-
-pub(super) fn close_lane(db: &Db<'_>, target: TargetId, until: i64, why: Hold) -> Result<()> {
-    db.execute(
-        "UPDATE harbor_webhook_lanes SET gate_until = ?2, gate_why = ?3 WHERE target_id = ?1 AND gate_until < ?2",
-        params![target.0, until, why.as_str()],
-    )
-    .map(|_| ())
 }
 
 /// A waiting delivery ends. The caller sees to the lane.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::db::Db;
-use super::deliveries::close_lane;
 use super::{Now, millis};
 use crate::delivery::breaker::{After, Before, Breaker, Gate, Health, News, Verdict};
 use crate::error::Result;
@@ -84,4 +83,13 @@ fn write(db: &Db<'_>, target: TargetId, health: Health, since: i64) -> Result<()
 fn park_due(db: &Db<'_>, target: TargetId) -> Result<()> {
     let sql = "UPDATE harbor_webhook_deliveries SET state = 2 WHERE target_id = ?1 AND state = 0";
     db.execute(sql, [target.0]).map(|_| ())
+}
+
+/// Closes a lane, unless it is closed for longer already.
+pub(super) fn close_lane(db: &Db<'_>, target: TargetId, until: i64, why: Hold) -> Result<()> {
+    db.execute(
+        "UPDATE harbor_webhook_lanes SET gate_until = ?2, gate_why = ?3 WHERE target_id = ?1 AND gate_until < ?2",
+        params![target.0, until, why.as_str()],
+    )
+    .map(|_| ())
 }

@@ -5,9 +5,9 @@ use reqwest::{Client, ClientBuilder};
 
 use super::failure::chain;
 use super::guard::Guard;
+use super::tls::Tls;
 use super::{Outside, tls};
 use crate::delivery::FailureKind;
-use crate::policy::{CaBundle, ClientIdentity};
 use crate::transport::{DestinationPolicy, Request, TransportError};
 
 /// The time to connect, within the time of the whole request.
@@ -27,13 +27,6 @@ struct Key {
     tls: Tls,
     destination: DestinationPolicy,
     port: Option<u16>,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Tls {
-    None,
-    SkipVerify(Option<ClientIdentity>),
-    Verify(Option<ClientIdentity>, Option<CaBundle>),
 }
 
 impl Key {

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use reqwest::Proxy;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
-use self::clients::{Clients, Tls};
+use self::clients::Clients;
 use self::failure::{failure, refused};
 use self::guard::{Guard, Refused};
+use self::tls::Tls;
 use super::{Request, Response, Transport, TransportError};
 use crate::delivery::FailureKind;
 use crate::error::{Error, Result};

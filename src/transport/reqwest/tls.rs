@@ -1,9 +1,16 @@
 use reqwest::ClientBuilder;
 
-use super::clients::Tls;
 #[cfg(feature = "rustls")]
 use super::failure::chain;
-use crate::policy::CaBundle;
+use crate::policy::{CaBundle, ClientIdentity};
+
+/// What a client does about TLS.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Tls {
+    None,
+    SkipVerify(Option<ClientIdentity>),
+    Verify(Option<ClientIdentity>, Option<CaBundle>),
+}
 
 /// `roots` are trusted beside the platform's, by targets that have none of their own.
 #[cfg(feature = "rustls")]
