@@ -54,8 +54,9 @@ pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Ve
     lose_expired(db).await?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
     let (_, mut lanes) = both(db.begin_loosely(), ready(db, max)).await?;
-    if lanes.is_empty() {
-        lanes = wait_for_one(db).await?;
+    if lanes.is_empty() && !wait_for_one(db).await?.is_empty() {
+        // Whoever held it held others too, which are free now as well; and this one is ours.
+        lanes = ready(db, max).await?;
     }
     let token = token();
     let rows = lease_from(db, &shares(&lanes, max), token, lease).await?;

@@ -100,6 +100,17 @@ impl<'s> Db<'s> {
         self.answered(async { client.execute(&client.prepare_cached(&sql).await?, params).await }).await
     }
 
+    /// Runs the last statement of a transaction and commits, in one turn: what the transaction holds is held for that much
+    /// shorter.
+    pub(super) async fn execute_and_commit(&self, sql: &str, params: &[Param<'_>]) -> Result<()> {
+        let client = self.client()?;
+        let sql = self.schema.sql(sql);
+        // Prepared before, so that the commit cannot overtake it.
+        let statement = self.answered(client.prepare_cached(&sql)).await?;
+        let last = self.answered(client.execute(&statement, params));
+        both(last, self.commit()).await.map(|_| ())
+    }
+
     async fn answered<T>(&self, question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
         self.open.fetch_add(1, Ordering::Relaxed);
         let answer = question.await;

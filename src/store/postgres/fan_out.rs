@@ -21,13 +21,14 @@ pub(super) async fn fan_out(db: &Db<'_>, parts: &[Part]) -> Result<Vec<Fenced>> 
     let good: Vec<(&Origin, &Part)> =
         parts.iter().filter_map(|part| held.get(&part.0.key).map(|origin| (origin, part))).collect();
     add_bodies(db, &good).await?;
-    add_deliveries(db, &good).await?;
     let set_aside: Vec<_> =
         good.iter().filter_map(|(_, (lease, part))| part.set_aside.as_deref().map(|why| (lease.key, why))).collect();
     let last = |(_, (_, part)): &&(&Origin, &Part)| part.last && part.set_aside.is_none();
     let done: Vec<i64> = good.iter().filter(last).map(|(_, (lease, _))| lease.key).collect();
     outbox::finish(db, &done, &set_aside).await?;
-    db.commit().await?;
+    // Last, as the lanes are held from then on, and all that send need them.
+    let moves = add_deliveries(db, &good).await?;
+    lanes::apply_and_commit(db, &moves).await?;
     Ok(parts
         .iter()
         .map(|(lease, _)| if held.contains_key(&lease.key) { Fenced::Done } else { Fenced::Stale })
@@ -69,7 +70,7 @@ struct Columns<'a> {
     details: Vec<Option<std::borrow::Cow<'a, str>>>,
 }
 
-async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
+async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<Moves> {
     let mut news = Vec::new();
     for (origin, (_, part)) in parts {
         for new in &part.deliveries {
@@ -81,7 +82,7 @@ async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
         }
     }
     if news.is_empty() {
-        return Ok(());
+        return Ok(Moves::default());
     }
     let mut room = take_lanes(db, &news).await?;
     let mut columns = Columns::default();
@@ -93,7 +94,7 @@ async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
     for target in added {
         moves.of(target).waits += 1;
     }
-    lanes::apply(db, &moves, false).await
+    Ok(moves)
 }
 
 /// Makes the lanes that are missing, takes all of them, and says how many more deliveries each may hold.

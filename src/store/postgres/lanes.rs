@@ -28,6 +28,13 @@ impl Moves {
         self.0.entry(target).or_default()
     }
 
+    #[allow(clippy::type_complexity)]
+    fn columns(&self) -> (Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<i64>>) {
+        let lanes = self.0.values();
+        let (waits, flies) = lanes.clone().map(|lane| (lane.waits, lane.flies)).unzip();
+        (self.0.keys().copied().collect(), waits, flies, lanes.map(|lane| lane.token_us).collect())
+    }
+
     /// The lane's place is to be worked out anew, and nothing else.
     pub(super) fn touch(&mut self, target: i64) {
         self.0.entry(target).or_default();
@@ -52,24 +59,28 @@ pub(super) async fn apply(db: &Db<'_>, moves: &Moves, served: bool) -> Result<()
     if moves.0.is_empty() {
         return Ok(());
     }
-    let targets: Vec<i64> = moves.0.keys().copied().collect();
-    let waits: Vec<i64> = moves.0.values().map(|lane| lane.waits).collect();
-    let flies: Vec<i64> = moves.0.values().map(|lane| lane.flies).collect();
-    let tokens: Vec<Option<i64>> = moves.0.values().map(|lane| lane.token_us).collect();
-    db.execute(
-        "UPDATE {s}.lanes l SET
-           waiting = greatest(0, l.waiting + m.waits),
-           in_flight = greatest(0, l.in_flight + m.flies),
-           served = CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
-           token_us = coalesce(m.token_us, l.token_us),
-           next_at = CASE WHEN l.in_flight + m.flies < least(l.max_in_flight, l.ramp) THEN
-             (SELECT greatest(d.due, l.gate_until, CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
-                CASE WHEN l.spacing_us > 0 THEN to_timestamp(coalesce(m.token_us, l.token_us) / 1e6) END)
-              FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0 ORDER BY d.due, d.id LIMIT 1) END
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[]) AS m(target_id, waits, flies, token_us)
-         WHERE l.target_id = m.target_id",
-        &[&targets, &waits, &flies, &served, &tokens],
-    )
-    .await
-    .map(|_| ())
+    let (targets, waits, flies, tokens) = moves.columns();
+    db.execute(APPLY, &[&targets, &waits, &flies, &served, &tokens]).await.map(|_| ())
 }
+
+/// The same as the last thing in the transaction, together with its commit.
+pub(super) async fn apply_and_commit(db: &Db<'_>, moves: &Moves) -> Result<()> {
+    if moves.0.is_empty() {
+        return db.commit().await;
+    }
+    let (targets, waits, flies, tokens) = moves.columns();
+    db.execute_and_commit(APPLY, &[&targets, &waits, &flies, &false, &tokens]).await
+}
+
+const APPLY: &str = "
+    UPDATE {s}.lanes l SET
+      waiting = greatest(0, l.waiting + m.waits),
+      in_flight = greatest(0, l.in_flight + m.flies),
+      served = CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
+      token_us = coalesce(m.token_us, l.token_us),
+      next_at = CASE WHEN l.in_flight + m.flies < least(l.max_in_flight, l.ramp) THEN
+        (SELECT greatest(d.due, l.gate_until, CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
+           CASE WHEN l.spacing_us > 0 THEN to_timestamp(coalesce(m.token_us, l.token_us) / 1e6) END)
+         FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0 ORDER BY d.due, d.id LIMIT 1) END
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[]) AS m(target_id, waits, flies, token_us)
+    WHERE l.target_id = m.target_id";

@@ -36,8 +36,7 @@ pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec
         }
     }
     patients.write(db).await?;
-    lanes::apply(db, &moves, false).await?;
-    db.commit().await?;
+    lanes::apply_and_commit(db, &moves).await?;
     let mut settled = settled.into_iter();
     Ok(calls.iter().map(|call| settled.by_ref().take(call.len()).collect()).collect())
 }

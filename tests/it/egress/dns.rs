@@ -30,8 +30,15 @@ pub(super) const PRIVATE: [&str; 3] = ["private.test", "private6.test", "mixed-p
 /// Names without an answer: none, a refusal, a failure.
 pub(super) const UNKNOWN: [&str; 3] = ["unknown.test", "refused.test", "failing.test"];
 
+/// Whether `moves.test` is at the metadata service by now.
+static MOVED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn move_name() {
+    MOVED.store(true, Ordering::Relaxed);
+}
+
 /// What a name's addresses are, and whether it is an alias of another name.
-fn zone(name: &str, moved: &AtomicBool) -> Option<(Option<&'static str>, Vec<&'static str>)> {
+fn zone(name: &str) -> Option<(Option<&'static str>, Vec<&'static str>)> {
     let addrs = match name {
         "public.test" => vec![PUBLIC],
         "metadata.test" => vec!["169.254.169.254"],
@@ -50,7 +57,7 @@ fn zone(name: &str, moved: &AtomicBool) -> Option<(Option<&'static str>, Vec<&'s
         "private.test" | "also-private.test" => vec!["10.0.0.1"],
         "private6.test" => vec!["fd12::1"],
         "mixed-private.test" => vec![PUBLIC, "10.0.0.1"],
-        "moves.test" if !moved.load(Ordering::Relaxed) => vec![PUBLIC],
+        "moves.test" if !MOVED.load(Ordering::Relaxed) => vec![PUBLIC],
         "moves.test" => vec!["169.254.169.254"],
         _ => return None,
     };
@@ -68,22 +75,18 @@ pub(super) fn configure(folder: &Path) {
 pub(super) async fn serve() {
     let socket = UdpSocket::bind("127.0.0.53:53").await.unwrap();
     tokio::spawn(async move {
-        let moved = AtomicBool::new(false);
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query).await {
-            socket.send_to(&answer(&query[..length], &moved), from).await.unwrap();
+            socket.send_to(&answer(&query[..length]), from).await.unwrap();
         }
     });
 }
 
 /// RFC 1035, as far as a stub resolver asks.
-fn answer(query: &[u8], moved: &AtomicBool) -> Vec<u8> {
+fn answer(query: &[u8]) -> Vec<u8> {
     let (name, end) = question(query);
     let v6 = query[end + 1] == 28;
-    let found = zone(&name, moved);
-    if name == "moves.test" && !v6 {
-        moved.store(true, Ordering::Relaxed);
-    }
+    let found = zone(&name);
     let (code, alias, addrs) = match (name.as_str(), found) {
         (_, Some((alias, addrs))) => (0, alias, addrs),
         ("failing.test", _) => (2, None, Vec::new()),

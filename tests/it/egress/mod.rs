@@ -204,12 +204,14 @@ async fn redirects_are_not_followed(sink: &Sink) {
     }
 }
 
-/// Its first answer is public, all others are not. A connection that is kept leads where it led.
+/// It is public, and then it is not. A connection that was made before leads where it led.
 async fn a_name_that_moves_is_judged_again(sink: &Sink) {
     let transport = ReqwestTransport::new();
     assert_eq!(post(&transport, "http://moves.test:8080/keep", &public()).await, Ok(200));
     assert_eq!(post(&transport, "http://moves.test:8080/close", &public()).await, Ok(200));
-    assert_eq!(sink.reached(), [format!("{PUBLIC}:8080")]);
+    // The first connection is used again, if it came back to the pool in time.
+    assert!(sink.reached().iter().all(|at| *at == format!("{PUBLIC}:8080")));
+    dns::move_name();
     let before = sink::connections();
     assert_eq!(post(&transport, "http://moves.test:8080/", &public()).await, Err(FailureKind::Blocked));
     assert_eq!(sink::connections(), before);
