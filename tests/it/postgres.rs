@@ -173,6 +173,27 @@ async fn events_in_the_hosts_transaction_share_its_fate() {
 }
 
 #[tokio::test]
+async fn a_full_outbox_takes_nothing_new_and_knows_what_it_has() {
+    let schema = schema();
+    let store = PostgresStore::connect(url(), &schema).unwrap();
+    store.migrate().await.unwrap();
+    let (known, new) = (push(), push());
+    store.append(std::slice::from_ref(&known)).await.unwrap();
+    let outbox = format!("\"{}\".outbox", schema.replace('"', "\"\""));
+    let fill =
+        format!("INSERT INTO {outbox} (event_id, event) SELECT gen_random_uuid(), '' FROM generate_series(2, 100001)");
+    let client = client(url()).await;
+    client.batch_execute(&fill).await.unwrap();
+    for events in [vec![new.clone()], vec![known.clone(), new.clone()]] {
+        assert_eq!(store.append(&events).await.unwrap_err().kind(), ErrorKind::Full);
+    }
+    assert_eq!(store.append(&[known.clone()]).await.unwrap(), [Appended::Duplicate]);
+    let drain = format!("DELETE FROM {outbox} WHERE seq IN (SELECT seq FROM {outbox} WHERE event = '' LIMIT 2)");
+    client.batch_execute(&drain).await.unwrap();
+    assert_eq!(store.append(&[known, new]).await.unwrap(), [Appended::Duplicate, Appended::Inserted]);
+}
+
+#[tokio::test]
 async fn a_server_that_goes_and_comes_is_an_error_and_then_none() {
     let cluster = Arc::new(Cluster::make());
     let (mut server, url) = cluster.start();

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::db::{Db, both, failure, storable};
+use super::db::{Db, failure, storable};
 use super::{millis, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
@@ -14,19 +14,19 @@ use crate::store::{Appended, ClaimedEvent, Lease, OutboxRow};
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
 
-/// What several callers append, in one transaction.
+/// What several callers append, in one statement, which is a transaction by itself: all of it, or nothing.
 pub(super) async fn append(db: &Db<'_>, calls: &[Vec<OutboxRow>]) -> Result<Vec<Vec<Appended>>> {
     let (ids, events): (Vec<_>, Vec<_>) = calls.iter().flatten().map(|row| (row.event_id, &*row.event)).unzip();
-    db.begin().await?;
-    let (full, rows) = both(is_full(db), insert(db, &ids, &events)).await?;
-    if full && !rows.is_empty() {
+    let rows = db.rows(APPEND, &[&ids, &events, &MAX_EVENTS]).await?;
+    // A row for each event that was inserted, or one without an id if the outbox is full.
+    let fresh = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<Option<Uuid>>, _>>().map_err(failure)?;
+    if fresh.contains(&None) && !all_known(db, &ids).await? {
         let message =
             format!("the outbox holds its bound of {MAX_EVENTS} events; try again when deliveries have drained");
         return Err(Error::new(ErrorKind::Full, message));
     }
-    db.commit().await?;
-    let mut fresh = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<Uuid>, _>>().map_err(failure)?;
     // Of several with the same id, the first one counts.
+    let mut fresh: HashSet<Uuid> = fresh.into_iter().flatten().collect();
     let mut answer =
         |row: &OutboxRow| if fresh.remove(&row.event_id) { Appended::Inserted } else { Appended::Duplicate };
     Ok(calls.iter().map(|call| call.iter().map(&mut answer).collect()).collect())
@@ -35,25 +35,25 @@ pub(super) async fn append(db: &Db<'_>, calls: &[Vec<OutboxRow>]) -> Result<Vec<
 /// Appends one event: the statement that a host runs in a transaction of its own.
 pub(super) const INSERT: &str = "INSERT INTO {s}.outbox (event_id, event) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
-async fn insert(db: &Db<'_>, ids: &[Uuid], events: &[&str]) -> Result<Vec<Row>> {
-    let sql = "INSERT INTO {s}.outbox (event_id, event) SELECT * FROM unnest($1::uuid[], $2::text[])
-               ON CONFLICT DO NOTHING RETURNING event_id";
-    db.rows(sql, &[&ids, &events]).await
-}
-
 /// The sequence numbers bound the count from above; only near the bound is it worth counting.
-async fn is_full(db: &Db<'_>) -> Result<bool> {
-    let row = db
-        .row(
-            "SELECT CASE WHEN (SELECT max(seq) FROM {s}.outbox)
-               - (SELECT seq FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1) < $1
-             THEN false ELSE
-               (SELECT count(*) FROM (SELECT 1 FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL LIMIT $1) w)
-               >= $1 END",
-            &[&MAX_EVENTS],
-        )
-        .await?;
-    row.map_or(Ok(false), |row| row.try_get(0)).map_err(failure)
+const APPEND: &str = "
+    WITH bound AS MATERIALIZED (
+      SELECT coalesce(CASE WHEN (SELECT max(seq) FROM {s}.outbox)
+          - (SELECT seq FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1) < $3
+        THEN false ELSE
+          (SELECT count(*) FROM (SELECT 1 FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL LIMIT $3) w) >= $3
+        END, false) AS reached),
+    inserted AS (
+      INSERT INTO {s}.outbox (event_id, event)
+      SELECT n.* FROM unnest($1::uuid[], $2::text[]) AS n WHERE NOT (SELECT reached FROM bound)
+      ON CONFLICT DO NOTHING RETURNING event_id)
+    SELECT event_id FROM inserted UNION ALL SELECT NULL::uuid FROM bound WHERE reached";
+
+/// Whether all of these were appended before, so that a full outbox need not take them.
+async fn all_known(db: &Db<'_>, ids: &[Uuid]) -> Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM unnest($1::uuid[]) AS n(id)
+               WHERE NOT EXISTS (SELECT 1 FROM {s}.outbox o WHERE o.event_id = n.id))";
+    db.row(sql, &[&ids]).await?.map_or(Ok(false), |row| row.try_get(0)).map_err(failure)
 }
 
 pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
