@@ -143,10 +143,10 @@ fn group(url: &str, _sink: &Sink) -> Result<()> {
         })?;
         let theirs = run(url, async |schema| {
             schema.store().await?;
-            let (raw, events) = (Raw::new(schema.url(), schema.name())?, rows(500)?);
+            let (raw, events) = (Raw::new(schema.url(), schema.name())?, events(500)?);
             let meter = Meter::start()?;
             for event in events.chunks(1) {
-                raw.append(event).await?;
+                raw.append(&rows(event)?).await?;
             }
             meter.stop(events.len())
         })?;
@@ -230,8 +230,9 @@ fn events(count: usize) -> Result<Vec<Event>> {
     (0..count).map(|n| scene::push(ProjectId(1 + i64::try_from(n % 16)?))).collect()
 }
 
-fn rows(count: usize) -> Result<Vec<(uuid::Uuid, String)>> {
-    events(count)?.iter().map(|event| Ok((event.id, serde_json::to_string(event)?))).collect()
+/// What is appended of events: writing them as JSON belongs to appending, on both sides.
+fn rows(events: &[Event]) -> Result<Vec<(uuid::Uuid, String)>> {
+    events.iter().map(|event| Ok((event.id, serde_json::to_string(event)?))).collect()
 }
 
 async fn append_batches(store: &PostgresStore) -> Result<Cost> {
@@ -244,10 +245,10 @@ async fn append_batches(store: &PostgresStore) -> Result<Cost> {
 }
 
 async fn raw_append_batches(raw: &Raw) -> Result<Cost> {
-    let events = rows(BATCH * BATCHES)?;
+    let events = events(BATCH * BATCHES)?;
     let meter = Meter::start()?;
     for batch in events.chunks(BATCH) {
-        raw.append(batch).await?;
+        raw.append(&rows(batch)?).await?;
     }
     meter.stop(events.len())
 }
