@@ -2,10 +2,10 @@ use super::Webhooks;
 use crate::dispatcher::Inner;
 use crate::error::Result;
 use crate::id::TargetId;
-use crate::store::{Change, Filter, Hold, Page};
+use crate::store::{Change, Filter, Hold, Page, StateKind};
 
 impl Webhooks {
-    /// Enables a target that was [disabled](crate::delivery::breaker::Disable): its lane opens, what was parked is due, and what it failed at
+    /// Enables a target that was [disabled](crate::delivery::breaker::Disable): its lane opens, what was parked is due with a fresh age and attempt budget, and what it failed at
     /// before is forgotten, so that a single failure does not disable it again. The lane of a target that merely failed is
     /// opened too.
     ///
@@ -26,9 +26,9 @@ impl Inner {
         which.target_id = Some(target);
         self.change_all(&which, Change::OpenLanes(Hold::CircuitOpen)).await?;
         let opened = self.deliveries.change(&which, Change::OpenLanes(Hold::TargetDisabled), Page::first(1)).await?;
-        // Elsewhere an operator has parked what is parked.
+        // Elsewhere an operator has parked what is parked. Here the target was down for days, of which deliveries shall not die.
         if opened.count > 0 {
-            self.change_all(&which, Change::Unpark).await?;
+            self.change_all(&which.state(StateKind::Parked), Change::Redeliver).await?;
         }
         Ok(())
     }

@@ -116,6 +116,7 @@ async fn a_target_that_is_gone_is_disabled_until_its_policy_is_saved<S: Fresh>()
     let mut settings = impatient();
     settings.breaker.disable = Some(Disable::standard());
     settings.lane = LaneLimits::new(1000, 1);
+    settings.retry.max_age = Duration::from_secs(6);
     let (hooks, mut told, _folder) = hooks::<S>(settings).await;
     let (gone, new) = (Receiver::start(|_| 410).await, Receiver::start(|_| 200).await);
     let policy = policy(&hooks, "moved", &gone.url).await;
@@ -134,6 +135,8 @@ async fn a_target_that_is_gone_is_disabled_until_its_policy_is_saved<S: Fresh>()
     })
     .await;
     assert_eq!(gone.seen().len(), 1, "nothing more is sent to a target that is gone");
+    // Longer than a delivery may wait: while the target is disabled it does not age to death.
+    tokio::time::sleep(Duration::from_millis(6200)).await;
 
     let draft = PolicyDraft::new("moved").on(EventType::PushArtifact).target(Target::http(&new.url).unwrap());
     let saved = hooks.policies().replace(policy.id, draft).await.unwrap();
