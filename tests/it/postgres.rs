@@ -187,7 +187,7 @@ async fn a_full_outbox_takes_nothing_new_and_knows_what_it_has() {
     for events in [vec![new.clone()], vec![known.clone(), new.clone()]] {
         assert_eq!(store.append(&events).await.unwrap_err().kind(), ErrorKind::Full);
     }
-    assert_eq!(store.append(&[known.clone()]).await.unwrap(), [Appended::Duplicate]);
+    assert_eq!(store.append(std::slice::from_ref(&known)).await.unwrap(), [Appended::Duplicate]);
     let drain = format!("DELETE FROM {outbox} WHERE seq IN (SELECT seq FROM {outbox} WHERE event = '' LIMIT 2)");
     client.batch_execute(&drain).await.unwrap();
     assert_eq!(store.append(&[known, new]).await.unwrap(), [Appended::Duplicate, Appended::Inserted]);
