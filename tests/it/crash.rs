@@ -165,11 +165,7 @@ async fn a_frozen_node_cannot_settle_what_others_have_taken_over() {
     use harbor_webhook::delivery::State;
     use harbor_webhook::store::{DeliveryStore, Filter, Page, PostgresStore};
 
-    let slow = Receiver::start(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        200
-    });
-    let receiver = slow.await;
+    let receiver = Receiver::slow(Duration::from_millis(100)).await;
     let schema = schema();
     let store = PostgresStore::connect(url(), &schema).unwrap();
     let dirs: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();

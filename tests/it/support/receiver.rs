@@ -34,6 +34,7 @@ type Answer = Box<dyn Fn(usize) -> (u16, Vec<(&'static str, &'static str)>) + Se
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     answer: Answer,
+    delay: Duration,
 }
 
 impl Receiver {
@@ -42,12 +43,21 @@ impl Receiver {
         Self::with_headers(move |n| (status(n), Vec::new())).await
     }
 
+    /// Takes this long for each answer, of which it gives any number at once.
+    pub(crate) async fn slow(delay: Duration) -> Self {
+        Self::serve(delay, Box::new(|_| (200, Vec::new()))).await
+    }
+
     pub(crate) async fn with_headers(
         answer: impl Fn(usize) -> (u16, Vec<(&'static str, &'static str)>) + Send + Sync + 'static,
     ) -> Self {
+        Self::serve(Duration::ZERO, Box::new(answer)).await
+    }
+
+    async fn serve(delay: Duration, answer: Answer) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Shared { seen: Mutex::default(), answer: Box::new(answer) });
+        let state = Arc::new(Shared { seen: Mutex::default(), answer, delay });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, state }
@@ -80,9 +90,13 @@ impl Receiver {
 
 async fn handle(State(state): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let headers = headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
-    let mut seen = state.seen.lock().unwrap();
-    let (status, extra) = (state.answer)(seen.len());
-    seen.push(Seen { path: uri.to_string(), headers, body: body.to_vec() });
+    let (status, extra) = {
+        let mut seen = state.seen.lock().unwrap();
+        let answer = (state.answer)(seen.len());
+        seen.push(Seen { path: uri.to_string(), headers, body: body.to_vec() });
+        answer
+    };
+    tokio::time::sleep(state.delay).await;
     (StatusCode::from_u16(status).unwrap(), extra.into_iter().collect::<HashMap<_, _>>().into_headers(), "told so")
 }
 
