@@ -16,7 +16,7 @@ use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDel
 use crate::together::side_by_side;
 
 /// Events taken at once.
-const ROUND: usize = 64;
+const ROUND: usize = 256;
 /// Deliveries of one event written at once.
 const PART: usize = 1000;
 

@@ -15,7 +15,9 @@ const TRIES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Batcher<J, A> {
     queue: Mutex<Queue<J, A>>,
-    /// Jobs in one transaction at most.
+    /// How many rows a job writes.
+    weigh: fn(&J) -> usize,
+    /// Rows of one transaction, after which no further job joins it.
     most: usize,
     /// Transactions at the same time at most.
     workers: usize,
@@ -28,8 +30,8 @@ struct Queue<J, A> {
 }
 
 impl<J: Send + Sync + 'static, A: Send + 'static> Batcher<J, A> {
-    pub(super) fn new(most: usize, workers: usize) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Queue { jobs: VecDeque::new(), workers: 0 }), most, workers })
+    pub(super) fn new(weigh: fn(&J) -> usize, most: usize, workers: usize) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::new(Queue { jobs: VecDeque::new(), workers: 0 }), weigh, most, workers })
     }
 
     /// Has the job done, alone or together with others. `work` does many jobs in one transaction and answers each of them, in
@@ -84,11 +86,17 @@ impl<J: Send + Sync + 'static, A: Send + 'static> Batcher<J, A> {
     #[allow(clippy::type_complexity)]
     fn take(&self) -> Option<(Arc<Vec<J>>, Vec<oneshot::Sender<Result<A>>>)> {
         let mut queue = self.lock();
-        let count = queue.jobs.len().min(self.most);
-        if count == 0 {
+        if queue.jobs.is_empty() {
             queue.workers -= 1;
             return None;
         }
+        let mut rows = 0;
+        let joins = |(job, _): &&(J, _)| {
+            let joins = rows == 0 || rows + (self.weigh)(job) <= self.most;
+            rows += (self.weigh)(job).max(1);
+            joins
+        };
+        let count = queue.jobs.iter().take_while(joins).count();
         let (jobs, callers): (Vec<_>, Vec<_>) = queue.jobs.drain(..count).unzip();
         Some((Arc::new(jobs), callers))
     }

@@ -71,7 +71,7 @@ async fn apply(db: &Db<'_>, to: Change, selected: &[Selected]) -> Result<u64> {
             Change::Park | Change::Unpark | Change::OpenLanes(_) => 0,
         };
     }
-    lanes::apply(db, &moves, false).await?;
+    lanes::apply(db, &moves).await?;
     Ok(changed.len() as u64)
 }
 
@@ -140,7 +140,7 @@ async fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
     db.execute(&format!("UPDATE {{s}}.lanes SET {set} WHERE target_id = ANY($1)"), &[&closed]).await?;
     let mut moves = Moves::default();
     closed.iter().for_each(|target| moves.touch(*target));
-    lanes::apply(db, &moves, false).await?;
+    lanes::apply(db, &moves).await?;
     Ok(Changed::new(closed.len() as u64, None))
 }
 

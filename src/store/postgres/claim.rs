@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::db::{Db, both, failure};
 use super::lanes::{self, DEAD, DUE, Moves};
 use super::policies::unreadable;
+use super::turns::Turns;
 use super::{millis, token};
 use crate::delivery::{DeadReason, Rate};
 use crate::error::Result;
@@ -50,11 +51,20 @@ impl Lane {
     }
 }
 
-pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
-    lose_expired(db).await?;
+pub(super) async fn claim(db: &Db<'_>, turns: &Turns, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let (_, mut lanes) = both(db.begin_loosely(), ready(db, max)).await?;
-    if lanes.is_empty() && !wait_for_one(db).await?.is_empty() {
+    let _turn = turns.take().await;
+    let (expired, ((), mut lanes)) = both(expired(db), both(db.begin_loosely(), ready(db, max))).await?;
+    if !expired.is_empty() {
+        db.commit().await?;
+        lose(db, &expired).await?;
+        ((), lanes) = both(db.begin_loosely(), ready(db, max)).await?;
+    }
+    if lanes.is_empty() {
+        if wait_for_one(db).await?.is_empty() {
+            db.commit().await?;
+            return Ok(Vec::new());
+        }
         // Whoever held it held others too, which are free now as well; and this one is ours.
         lanes = ready(db, max).await?;
     }
@@ -71,8 +81,7 @@ pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Ve
     }
     let ids: HashSet<Option<Uuid>> =
         rows.iter().map(|row| row.try_get(5)).collect::<Result<_, _>>().map_err(failure)?;
-    let (bodies, ()) = both(bodies(db, ids), lanes::apply(db, &moves, true)).await?;
-    db.commit().await?;
+    let (bodies, ()) = both(bodies(db, ids), lanes::apply_and_commit(db, &moves, true)).await?;
     let mut claimed = rows.iter().map(|row| read(row, token, &bodies)).collect::<Result<Vec<_>>>()?;
     claimed.sort_unstable_by_key(|claim| claim.id);
     Ok(claimed)
@@ -167,17 +176,18 @@ fn read(row: &Row, token: i64, bodies: &HashMap<Uuid, Body>) -> Result<Claimed> 
     Ok(claimed)
 }
 
-/// Leases that ran out: their deliveries are due again, or poison.
-async fn lose_expired(db: &Db<'_>) -> Result<()> {
-    let expired = "SELECT target_id FROM {s}.deliveries
-                   WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT $1";
-    let rows = db.rows(expired, &[&LOST]).await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let targets: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
+/// The targets of deliveries whose leases ran out.
+async fn expired(db: &Db<'_>) -> Result<Vec<i64>> {
+    let sql = "SELECT target_id FROM {s}.deliveries
+               WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT $1";
+    let rows = db.rows(sql, &[&LOST]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)
+}
+
+/// Deliveries whose leases ran out are due again, or poison.
+async fn lose(db: &Db<'_>, targets: &[i64]) -> Result<()> {
     db.begin().await?;
-    lanes::take(db, &targets).await?;
+    lanes::take(db, targets).await?;
     let detail = format!("its lease was lost {MAX_LOSSES} times: the attempt seems to bring the sender down");
     let rows = db
         .rows(
@@ -199,6 +209,5 @@ async fn lose_expired(db: &Db<'_>) -> Result<()> {
         lane.flies -= 1;
         lane.waits -= i64::from(state != DUE);
     }
-    lanes::apply(db, &moves, false).await?;
-    db.commit().await
+    lanes::apply_and_commit(db, &moves, false).await
 }

@@ -3,9 +3,10 @@ use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::db::{Db, failure, storable};
+use super::db::{Db, both, failure, storable};
 use super::lanes::{self, Moves};
 use super::outbox::{self, Head, Origin};
+use super::turns::Turns;
 use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{FanOut, Fenced, Hold, Lease, NewDelivery};
@@ -13,22 +14,28 @@ use crate::store::{FanOut, Fenced, Hold, Lease, NewDelivery};
 /// A part of one event's deliveries, with the right to write it.
 pub(super) type Part = (Lease, FanOut);
 
+/// The rows that a part becomes.
+pub(super) fn rows((_, part): &Part) -> usize {
+    1 + part.bodies.len() + part.deliveries.len()
+}
+
 /// Writes parts of several events in one transaction, so that a lane that all of them go to is taken once.
-pub(super) async fn fan_out(db: &Db<'_>, parts: &[Part]) -> Result<Vec<Fenced>> {
-    db.begin().await?;
+pub(super) async fn fan_out(db: &Db<'_>, turns: &Turns, parts: &[Part]) -> Result<Vec<Fenced>> {
     let leases: Vec<Lease> = parts.iter().map(|(lease, _)| *lease).collect();
-    let held = outbox::held(db, &leases).await?;
+    let ((), held) = both(db.begin(), outbox::held(db, &leases)).await?;
     let good: Vec<(&Origin, &Part)> =
         parts.iter().filter_map(|part| held.get(&part.0.key).map(|origin| (origin, part))).collect();
-    add_bodies(db, &good).await?;
     let set_aside: Vec<_> =
         good.iter().filter_map(|(_, (lease, part))| part.set_aside.as_deref().map(|why| (lease.key, why))).collect();
     let last = |(_, (_, part)): &&(&Origin, &Part)| part.last && part.set_aside.is_none();
     let done: Vec<i64> = good.iter().filter(last).map(|(_, (lease, _))| lease.key).collect();
-    outbox::finish(db, &done, &set_aside).await?;
+    let news = news(&good)?;
+    let _turn = turns.take().await;
+    let written = both(add_bodies(db, &good), outbox::finish(db, &done, &set_aside));
     // Last, as the lanes are held from then on, and all that send need them.
-    let moves = add_deliveries(db, &good).await?;
-    lanes::apply_and_commit(db, &moves).await?;
+    let (_, room) = both(written, take_lanes(db, &news)).await?;
+    let moves = add_deliveries(db, news, room).await?;
+    lanes::apply_and_commit(db, &moves, false).await?;
     Ok(parts
         .iter()
         .map(|(lease, _)| if held.contains_key(&lease.key) { Fenced::Done } else { Fenced::Stale })
@@ -70,21 +77,24 @@ struct Columns<'a> {
     details: Vec<Option<std::borrow::Cow<'a, str>>>,
 }
 
-async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<Moves> {
+/// A delivery that is to be, and what it has from its event.
+type New<'a> = (Uuid, &'a Head, &'a NewDelivery);
+
+fn news<'a>(parts: &[(&'a Origin, &'a Part)]) -> Result<Vec<New<'a>>> {
+    let changed = || Error::new(ErrorKind::Store, "an event in the outbox changed while it was claimed");
     let mut news = Vec::new();
     for (origin, (_, part)) in parts {
         for new in &part.deliveries {
-            let head = origin
-                .head
-                .as_ref()
-                .ok_or_else(|| Error::new(ErrorKind::Store, "an event in the outbox changed while it was claimed"))?;
-            news.push((origin.event_id, head, new));
+            news.push((origin.event_id, origin.head.as_ref().ok_or_else(changed)?, new));
         }
     }
+    Ok(news)
+}
+
+async fn add_deliveries(db: &Db<'_>, news: Vec<New<'_>>, mut room: HashMap<i64, Room>) -> Result<Moves> {
     if news.is_empty() {
         return Ok(Moves::default());
     }
-    let mut room = take_lanes(db, &news).await?;
     let mut columns = Columns::default();
     for (event_id, head, new) in news {
         columns.push(event_id, head, new, room.entry(new.target_id.0).or_default());
@@ -98,7 +108,10 @@ async fn add_deliveries(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<Moves
 }
 
 /// Makes the lanes that are missing, takes all of them, and says how many more deliveries each may hold.
-async fn take_lanes(db: &Db<'_>, news: &[(Uuid, &Head, &NewDelivery)]) -> Result<HashMap<i64, Room>> {
+async fn take_lanes(db: &Db<'_>, news: &[New<'_>]) -> Result<HashMap<i64, Room>> {
+    if news.is_empty() {
+        return Ok(HashMap::new());
+    }
     let lanes: BTreeMap<i64, _> = news.iter().map(|(_, head, new)| (new.target_id.0, (head, new))).collect();
     let targets: Vec<i64> = lanes.keys().copied().collect();
     let policies: Vec<i64> = lanes.values().map(|(_, new)| new.policy_id.0).collect();

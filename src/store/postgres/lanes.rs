@@ -53,23 +53,23 @@ pub(super) const OPENED: &str = "gate_until = '-infinity', gate_why = NULL";
 /// The same for lanes that failures had closed.
 pub(super) const STARTED_ANEW: &str = "gate_until = '-infinity', gate_why = NULL, failures = 0, failing = 0, opened = 0, ramp = NULL, failing_since = NULL";
 
-/// Writes down what was done, and works out when each lane can be claimed from next. A lane that was just served comes
-/// behind those that wait for longer.
-pub(super) async fn apply(db: &Db<'_>, moves: &Moves, served: bool) -> Result<()> {
+/// Writes down what was done, and works out when each lane can be claimed from next.
+pub(super) async fn apply(db: &Db<'_>, moves: &Moves) -> Result<()> {
     if moves.0.is_empty() {
         return Ok(());
     }
     let (targets, waits, flies, tokens) = moves.columns();
-    db.execute(APPLY, &[&targets, &waits, &flies, &served, &tokens]).await.map(|_| ())
+    db.execute(APPLY, &[&targets, &waits, &flies, &false, &tokens]).await.map(|_| ())
 }
 
-/// The same as the last thing in the transaction, together with its commit.
-pub(super) async fn apply_and_commit(db: &Db<'_>, moves: &Moves) -> Result<()> {
+/// The same as the last thing in the transaction, together with its commit. A lane that was just served comes behind those
+/// that wait for longer.
+pub(super) async fn apply_and_commit(db: &Db<'_>, moves: &Moves, served: bool) -> Result<()> {
     if moves.0.is_empty() {
         return db.commit().await;
     }
     let (targets, waits, flies, tokens) = moves.columns();
-    db.execute_and_commit(APPLY, &[&targets, &waits, &flies, &false, &tokens]).await
+    db.execute_and_commit(APPLY, &[&targets, &waits, &flies, &served, &tokens]).await
 }
 
 const APPLY: &str = "

@@ -28,6 +28,7 @@ mod schema;
 mod settle;
 mod sweep;
 mod traits;
+mod turns;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +47,7 @@ use batch::Batcher;
 use connect::EachHost;
 use db::{Db, Schema, failure, is_read_only};
 use listen::Listener;
+use turns::Turns;
 
 use super::view::View;
 use super::{Appended, Fenced, OutboxRow, Settled, Settlement};
@@ -96,6 +98,8 @@ struct Inner {
     appends: Arc<Batcher<Vec<OutboxRow>, Vec<Appended>>>,
     fan_outs: Arc<Batcher<fan_out::Part, Fenced>>,
     settlements: Arc<Batcher<Vec<Settlement>, Vec<Settled>>>,
+    turns: Turns,
+    intake: outbox::Front,
     /// When the other nodes were told of work.
     told: Mutex<Option<Instant>>,
     /// When another node told of work: more may have come since that it did not tell of.
@@ -132,9 +136,11 @@ impl PostgresStore {
             view: View::default(),
             changed: Notify::new(),
             checked: OnceCell::new(),
-            appends: Batcher::new(256, 4),
-            fan_outs: Batcher::new(64, 2),
-            settlements: Batcher::new(16, 2),
+            appends: Batcher::new(Vec::len, 1024, 2),
+            fan_outs: Batcher::new(fan_out::rows, 4096, 2),
+            settlements: Batcher::new(Vec::len, 4096, 2),
+            turns: Turns::default(),
+            intake: outbox::Front::default(),
             told: Mutex::default(),
             heard: Mutex::default(),
             full: Mutex::default(),

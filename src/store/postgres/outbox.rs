@@ -1,5 +1,6 @@
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -14,12 +15,64 @@ use crate::store::{Appended, ClaimedEvent, Lease, OutboxRow};
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
 
+/// How old a finding may be that the outbox has room.
+const MEASURED: Duration = Duration::from_secs(1);
+/// How long what lies before the front may wait for being found: an event whose transaction was long, and one whose lease ran
+/// out.
+const SEARCHED: Duration = Duration::from_millis(200);
+
+/// Where the outbox's open events began a moment ago. What is done leaves entries in the index until the server cleans up,
+/// which takes it a minute; each look at all of them would cost more than what it finds.
+#[derive(Debug, Default)]
+pub(super) struct Front(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// When there was room.
+    roomy: Option<Instant>,
+    /// When all was searched, and where what was found last began.
+    searched: Option<(Instant, i64)>,
+}
+
+impl Front {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_roomy(&self) -> bool {
+        self.known().roomy.is_some_and(|at| at.elapsed() < MEASURED)
+    }
+
+    fn measured(&self, roomy: bool) {
+        self.known().roomy = roomy.then(Instant::now);
+    }
+
+    /// Where to search from.
+    fn begin(&self) -> Option<i64> {
+        self.known().searched.filter(|(at, _)| at.elapsed() < SEARCHED).map(|(_, begin)| begin)
+    }
+
+    /// What was found begins here. `all` says that it was searched for from the beginning.
+    fn found(&self, begin: i64, all: bool) {
+        let mut known = self.known();
+        known.searched = match known.searched {
+            Some((at, _)) if !all => Some((at, begin)),
+            _ => Some((Instant::now(), begin)),
+        };
+    }
+}
+
 /// What several callers append, in one statement, which is a transaction by itself: all of it, or nothing.
-pub(super) async fn append(db: &Db<'_>, calls: &[Vec<OutboxRow>]) -> Result<Vec<Vec<Appended>>> {
+pub(super) async fn append(db: &Db<'_>, front: &Front, calls: &[Vec<OutboxRow>]) -> Result<Vec<Vec<Appended>>> {
     let (ids, events): (Vec<_>, Vec<_>) = calls.iter().flatten().map(|row| (row.event_id, &*row.event)).unzip();
-    let rows = db.rows(APPEND, &[&ids, &events, &MAX_EVENTS]).await?;
+    let rows = if front.is_roomy() {
+        db.rows(APPEND, &[&ids, &events]).await?
+    } else {
+        db.rows(APPEND_BOUNDED, &[&ids, &events, &MAX_EVENTS]).await?
+    };
     // A row for each event that was inserted, or one without an id if the outbox is full.
     let fresh = rows.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<Option<Uuid>>, _>>().map_err(failure)?;
+    front.measured(!fresh.contains(&None));
     if fresh.contains(&None) && !all_known(db, &ids).await? {
         let message =
             format!("the outbox holds its bound of {MAX_EVENTS} events; try again when deliveries have drained");
@@ -35,8 +88,11 @@ pub(super) async fn append(db: &Db<'_>, calls: &[Vec<OutboxRow>]) -> Result<Vec<
 /// Appends one event: the statement that a host runs in a transaction of its own.
 pub(super) const INSERT: &str = "INSERT INTO {s}.outbox (event_id, event) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
+const APPEND: &str = "INSERT INTO {s}.outbox (event_id, event) SELECT * FROM unnest($1::uuid[], $2::text[])
+    ON CONFLICT DO NOTHING RETURNING event_id";
+
 /// The sequence numbers bound the count from above; only near the bound is it worth counting.
-const APPEND: &str = "
+const APPEND_BOUNDED: &str = "
     WITH bound AS MATERIALIZED (
       SELECT coalesce(CASE WHEN (SELECT max(seq) FROM {s}.outbox)
           - (SELECT seq FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1) < $3
@@ -56,23 +112,35 @@ async fn all_known(db: &Db<'_>, ids: &[Uuid]) -> Result<bool> {
     db.row(sql, &[&ids]).await?.map_or(Ok(false), |row| row.try_get(0)).map_err(failure)
 }
 
-pub(super) async fn claim(db: &Db<'_>, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+pub(super) async fn claim(db: &Db<'_>, front: &Front, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
+    let begin = front.begin();
+    let mut claimed = claim_from(db, begin.unwrap_or(i64::MIN), max, lease).await?;
+    let all = begin.is_none() || claimed.is_empty();
+    if begin.is_some() && claimed.is_empty() {
+        claimed = claim_from(db, i64::MIN, max, lease).await?;
+    }
+    claimed.sort_unstable_by_key(|event| event.lease.key);
+    if let Some(first) = claimed.first() {
+        front.found(first.lease.key, all);
+    }
+    Ok(claimed)
+}
+
+/// The commit need not outlive the server: it is the lease's.
+async fn claim_from(db: &Db<'_>, begin: i64, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
     let (max, token) = (i64::try_from(max).unwrap_or(i64::MAX), token());
-    db.begin_loosely().await?;
     let rows = db
         .rows(
             "UPDATE {s}.outbox o SET token = $2, lease_until = statement_timestamp() + $3 * interval '1 ms'
              FROM (SELECT seq FROM {s}.outbox
-                   WHERE done_at IS NULL AND set_aside IS NULL AND lease_until <= statement_timestamp()
-                   ORDER BY seq LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) c
+                   WHERE done_at IS NULL AND set_aside IS NULL AND lease_until <= statement_timestamp() AND seq >= $4
+                   ORDER BY seq LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) c,
+                  (SELECT set_config('synchronous_commit', 'off', true)) loosely
              WHERE o.seq = c.seq RETURNING o.seq, o.event_id, o.event",
-            &[&max, &token, &(millis(lease) as f64)],
+            &[&max, &token, &(millis(lease) as f64), &begin],
         )
         .await?;
-    db.commit().await?;
-    let mut claimed = rows.iter().map(|row| read(row, token)).collect::<Result<Vec<_>>>()?;
-    claimed.sort_unstable_by_key(|event| event.lease.key);
-    Ok(claimed)
+    rows.iter().map(|row| read(row, token)).collect()
 }
 
 fn read(row: &Row, token: i64) -> Result<ClaimedEvent> {

@@ -3,24 +3,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::db::{Db, Param, both, failure, storable};
+use super::db::{Db, both, failure, storable};
 use super::health::Patients;
 use super::lanes::{self, CANCELLED, DEAD, DELIVERED, DUE, Moves};
 use super::millis;
+use super::turns::Turns;
 use crate::delivery::{Attempt, Outcome};
 use crate::error::Result;
 use crate::id::TargetId;
 use crate::store::{Next, Settled, Settlement};
 
 /// Writes what came of many attempts, of one call or of several, in one transaction.
-pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Settled>>> {
+pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Settled>>> {
     let results: Vec<&Settlement> = calls.iter().flatten().collect();
     let keys: Vec<i64> = results.iter().map(|result| result.lease.key).collect();
-    let sql = "SELECT DISTINCT target_id FROM {s}.deliveries WHERE id = ANY($1)";
-    let keys: [Param<'_>; 1] = [&keys];
-    let ((), targets) = both(db.begin(), db.rows(sql, &keys)).await?;
-    let targets: Vec<i64> = targets.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
-    let mut patients = Patients::take(db, &targets).await?;
+    let _turn = turns.take().await;
+    let ((), mut patients) = both(db.begin(), Patients::of(db, &keys)).await?;
     let done = write(db, &results).await?;
     let mut moves = Moves::default();
     let mut settled = vec![Settled::STALE; results.len()];
@@ -36,7 +34,7 @@ pub(super) async fn settle(db: &Db<'_>, calls: &[Vec<Settlement>]) -> Result<Vec
         }
     }
     patients.write(db).await?;
-    lanes::apply_and_commit(db, &moves).await?;
+    lanes::apply_and_commit(db, &moves, false).await?;
     let mut settled = settled.into_iter();
     Ok(calls.iter().map(|call| settled.by_ref().take(call.len()).collect()).collect())
 }

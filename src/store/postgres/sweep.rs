@@ -58,7 +58,7 @@ async fn expire(db: &Db<'_>, max_age: Duration, max: i64) -> Result<u64> {
         .await?;
     let mut moves = Moves::default();
     ids(&expired, 0)?.into_iter().for_each(|target| moves.of(target).waits -= 1);
-    lanes::apply(db, &moves, false).await?;
+    lanes::apply(db, &moves).await?;
     Ok(expired.len() as u64)
 }
 

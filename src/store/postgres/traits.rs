@@ -94,7 +94,7 @@ impl DeliveryStore for PostgresStore {
                 store
                     .bounded(async {
                         let db = store.db().await?;
-                        let appended = outbox::append(&db, &calls).await?;
+                        let appended = outbox::append(&db, &store.inner.intake, &calls).await?;
                         store.changed(&db).await;
                         Ok(appended)
                     })
@@ -107,7 +107,11 @@ impl DeliveryStore for PostgresStore {
     async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>> {
         self.bounded(async {
             let db = self.db().await?;
-            if self.is_full(&db).await? { Ok(Vec::new()) } else { outbox::claim(&db, max, lease).await }
+            if self.is_full(&db).await? {
+                Ok(Vec::new())
+            } else {
+                outbox::claim(&db, &self.inner.intake, max, lease).await
+            }
         })
         .await
     }
@@ -117,7 +121,9 @@ impl DeliveryStore for PostgresStore {
         let fan_out = move |parts: Arc<Vec<fan_out::Part>>| {
             let store = store.clone();
             async move {
-                let written = store.bounded(async { fan_out::fan_out(&store.db().await?, &parts).await }).await;
+                let written = store
+                    .bounded(async { fan_out::fan_out(&store.db().await?, &store.inner.turns, &parts).await })
+                    .await;
                 store.inner.changed.notify_waiters();
                 written
             }
@@ -126,7 +132,7 @@ impl DeliveryStore for PostgresStore {
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
-        self.bounded(async { claim::claim(&self.db().await?, max, lease).await }).await
+        self.bounded(async { claim::claim(&self.db().await?, &self.inner.turns, max, lease).await }).await
     }
 
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
@@ -134,7 +140,8 @@ impl DeliveryStore for PostgresStore {
         let settle = move |calls: Arc<Vec<Vec<Settlement>>>| {
             let store = store.clone();
             async move {
-                let settled = store.bounded(async { settle::settle(&store.db().await?, &calls).await }).await;
+                let settled =
+                    store.bounded(async { settle::settle(&store.db().await?, &store.inner.turns, &calls).await }).await;
                 store.inner.changed.notify_waiters();
                 settled
             }
