@@ -18,6 +18,8 @@ const HOLD: Duration = Duration::from_secs(30);
 const FRESH: Duration = Duration::from_millis(100);
 /// How long a claimed delivery may wait for a worker, so that its lease outlasts the attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Deliveries in hand for each worker, its own included: as many as it may send while the store answers once.
+const IN_HAND: usize = 6;
 
 /// The attempts under way, and the deliveries that are claimed ahead, so that no worker waits for the store.
 ///
@@ -65,8 +67,8 @@ impl Workers {
     pub(super) fn room(&self) -> usize {
         let most = self.shared.most();
         let hand = self.shared.hand();
-        let room = (most * 3).saturating_sub(hand.waiting.len() + hand.running);
-        if room >= most.div_ceil(2) { room } else { 0 }
+        let room = (most * IN_HAND).saturating_sub(hand.waiting.len() + hand.running);
+        if room >= most * IN_HAND / 2 { room } else { 0 }
     }
 
     /// Returns when there may be room.
@@ -163,7 +165,7 @@ impl Worker {
             hand.running -= 1;
             self.counted = false;
         }
-        if next.is_none() || hand.waiting.len() == self.shared.most() * 3 / 2 {
+        if next.is_none() || hand.waiting.len() == self.shared.most() * (IN_HAND / 2 - 1) {
             self.shared.low.notify_one();
         }
         next

@@ -110,11 +110,16 @@ async fn together<J, A, F: Future<Output = Result<Vec<A>>>>(
     jobs: &Arc<Vec<J>>,
     work: impl Fn(Arc<Vec<J>>) -> F,
 ) -> Result<Vec<A>> {
+    giving_way(|| work(Arc::clone(jobs))).await
+}
+
+/// Tries a transaction again that met another one and gave way to it.
+pub(super) async fn giving_way<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Result<T> {
     let mut tries = 1;
     loop {
-        match work(Arc::clone(jobs)).await {
+        match work().await {
             Err(e) if gave_way(&e) && tries < TRIES => tries += 1,
-            answers => return answers,
+            done => return done,
         }
     }
 }

@@ -26,6 +26,9 @@ pub(super) async fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page) 
     let (ids, mut targets) = pairs(&rows)?;
     targets.sort_unstable();
     targets.dedup();
+    // Results hold their deliveries before they take the lanes, and so does this.
+    let leased = "SELECT 1 FROM {s}.deliveries WHERE id = ANY($1) AND state = 1 ORDER BY id FOR NO KEY UPDATE";
+    db.execute(leased, &[&ids]).await?;
     lanes::take(db, &targets).await?;
     let sql = "SELECT id, target_id, state FROM {s}.deliveries WHERE id = ANY($1) FOR NO KEY UPDATE";
     let selected = db.rows(sql, &[&ids]).await?;

@@ -196,7 +196,10 @@ async fn lose(db: &Db<'_>, targets: &[i64]) -> Result<()> {
                state = CASE WHEN losses + 1 < $2::smallint THEN 0 ELSE 4 END,
                reason = CASE WHEN losses + 1 < $2::smallint THEN NULL ELSE $3 END,
                detail = CASE WHEN losses + 1 < $2::smallint THEN NULL ELSE $4 END
-             WHERE target_id = ANY($1) AND state = 1 AND lease_until <= statement_timestamp()
+             WHERE id IN (SELECT id FROM {s}.deliveries
+                          WHERE target_id = ANY($1) AND state = 1 AND lease_until <= statement_timestamp()
+                          -- A result that came just in time has it, and waits for the lane.
+                          FOR NO KEY UPDATE SKIP LOCKED)
              RETURNING target_id, state",
             &[&targets, &MAX_LOSSES, &DeadReason::Poison.as_str(), &detail],
         )

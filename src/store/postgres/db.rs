@@ -113,7 +113,8 @@ impl<'s> Db<'s> {
 
     async fn answered<T>(&self, question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let answer = question.await;
+        // The driver's futures are large, and a transaction holds many.
+        let answer = Box::pin(question).await;
         self.open.fetch_sub(1, Ordering::Relaxed);
         answer.map_err(failure)
     }

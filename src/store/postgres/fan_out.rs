@@ -20,9 +20,11 @@ pub(super) fn rows((_, part): &Part) -> usize {
 }
 
 /// Writes parts of several events in one transaction, so that a lane that all of them go to is taken once.
+///
+/// A server that loses the transaction in a crash has the events in its outbox still, which is what was promised.
 pub(super) async fn fan_out(db: &Db<'_>, turns: &Turns, parts: &[Part]) -> Result<Vec<Fenced>> {
     let leases: Vec<Lease> = parts.iter().map(|(lease, _)| *lease).collect();
-    let ((), held) = both(db.begin(), outbox::held(db, &leases)).await?;
+    let ((), held) = both(db.begin_loosely(), outbox::held(db, &leases)).await?;
     let good: Vec<(&Origin, &Part)> =
         parts.iter().filter_map(|part| held.get(&part.0.key).map(|origin| (origin, part))).collect();
     let set_aside: Vec<_> =
@@ -30,11 +32,12 @@ pub(super) async fn fan_out(db: &Db<'_>, turns: &Turns, parts: &[Part]) -> Resul
     let last = |(_, (_, part)): &&(&Origin, &Part)| part.last && part.set_aside.is_none();
     let done: Vec<i64> = good.iter().filter(last).map(|(_, (lease, _))| lease.key).collect();
     let news = news(&good)?;
-    let _turn = turns.take().await;
     let written = both(add_bodies(db, &good), outbox::finish(db, &done, &set_aside));
-    // Last, as the lanes are held from then on, and all that send need them.
-    let (_, room) = both(written, take_lanes(db, &news)).await?;
-    let moves = add_deliveries(db, news, room).await?;
+    let (_, inserted) = both(written, insert(db, &news)).await?;
+    // Last, as all that send need the lanes.
+    let _turn = turns.take().await;
+    let rooms = take_lanes(db, &news).await?;
+    let moves = admit(db, &inserted, rooms).await?;
     lanes::apply_and_commit(db, &moves, false).await?;
     Ok(parts
         .iter()
@@ -91,23 +94,7 @@ fn news<'a>(parts: &[(&'a Origin, &'a Part)]) -> Result<Vec<New<'a>>> {
     Ok(news)
 }
 
-async fn add_deliveries(db: &Db<'_>, news: Vec<New<'_>>, mut room: HashMap<i64, Room>) -> Result<Moves> {
-    if news.is_empty() {
-        return Ok(Moves::default());
-    }
-    let mut columns = Columns::default();
-    for (event_id, head, new) in news {
-        columns.push(event_id, head, new, room.entry(new.target_id.0).or_default());
-    }
-    let added = insert(db, &columns).await?;
-    let mut moves = Moves::default();
-    for target in added {
-        moves.of(target).waits += 1;
-    }
-    Ok(moves)
-}
-
-/// Makes the lanes that are missing, takes all of them, and says how many more deliveries each may hold.
+/// Makes the lanes that are missing, takes all of them, and says what each may hold.
 async fn take_lanes(db: &Db<'_>, news: &[New<'_>]) -> Result<HashMap<i64, Room>> {
     if news.is_empty() {
         return Ok(HashMap::new());
@@ -145,15 +132,12 @@ struct Room {
 }
 
 impl<'a> Columns<'a> {
-    fn push(&mut self, event_id: Uuid, head: &Head, new: &'a NewDelivery, room: &mut Room) {
+    fn push(&mut self, (event_id, head, new): &New<'a>) {
         let (state, reason, detail) = match &new.body {
             Err(why) => (lanes::DEAD, Some(DeadReason::Format), Some(storable(why))),
-            Ok(_) if room.left <= 0 => (lanes::DEAD, Some(DeadReason::LaneFull), None),
-            Ok(_) if room.disabled => (lanes::PARKED, None, None),
             Ok(_) => (lanes::DUE, None, None),
         };
-        room.left -= i64::from(state != lanes::DEAD);
-        self.event_ids.push(event_id);
+        self.event_ids.push(*event_id);
         self.event_types.push(head.event_type.as_str());
         self.projects.push(head.project_id.0);
         self.policies.push(new.policy_id.0);
@@ -166,8 +150,19 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Says which lanes got a delivery that waits, once for each of these.
-async fn insert(db: &Db<'_>, columns: &Columns<'_>) -> Result<Vec<i64>> {
+/// A delivery that was not there before.
+struct Inserted {
+    id: i64,
+    target: i64,
+    state: i16,
+}
+
+async fn insert(db: &Db<'_>, news: &[New<'_>]) -> Result<Vec<Inserted>> {
+    if news.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut columns = Columns::default();
+    news.iter().for_each(|new| columns.push(new));
     let rows = db
         .rows(
             "INSERT INTO {s}.deliveries (event_id, event_type, project_id, policy_id, target_id, target_type, body_id,
@@ -175,7 +170,7 @@ async fn insert(db: &Db<'_>, columns: &Columns<'_>) -> Result<Vec<i64>> {
              SELECT n.*, statement_timestamp(), statement_timestamp(), statement_timestamp(), statement_timestamp()
              FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::uuid[],
                $8::smallint[], $9::text[], $10::text[]) AS n
-             ON CONFLICT DO NOTHING RETURNING target_id, state",
+             ON CONFLICT DO NOTHING RETURNING id, target_id, state",
             &[
                 &columns.event_ids,
                 &columns.event_types,
@@ -190,11 +185,31 @@ async fn insert(db: &Db<'_>, columns: &Columns<'_>) -> Result<Vec<i64>> {
             ],
         )
         .await?;
-    let mut added = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.try_get::<_, i16>(1).map_err(failure)? != lanes::DEAD {
-            added.push(row.try_get(0).map_err(failure)?);
+    let read = |row: &Row| Ok(Inserted { id: row.try_get(0)?, target: row.try_get(1)?, state: row.try_get(2)? });
+    rows.iter().map(read).collect::<Result<_, _>>().map_err(failure)
+}
+
+/// Now that the lanes are held: what is beyond their bounds is dead, and what is for a disabled target is parked.
+async fn admit(db: &Db<'_>, inserted: &[Inserted], mut rooms: HashMap<i64, Room>) -> Result<Moves> {
+    let (mut beyond, mut parked, mut moves) = (Vec::new(), Vec::new(), Moves::default());
+    for new in inserted.iter().filter(|new| new.state == lanes::DUE) {
+        let room = rooms.entry(new.target).or_default();
+        if room.left <= 0 {
+            beyond.push(new.id);
+            continue;
+        }
+        room.left -= 1;
+        moves.of(new.target).waits += 1;
+        if room.disabled {
+            parked.push(new.id);
         }
     }
-    Ok(added)
+    if !beyond.is_empty() {
+        let sql = "UPDATE {s}.deliveries SET state = 4, reason = $2 WHERE id = ANY($1)";
+        db.execute(sql, &[&beyond, &DeadReason::LaneFull.as_str()]).await?;
+    }
+    if !parked.is_empty() {
+        db.execute("UPDATE {s}.deliveries SET state = 2 WHERE id = ANY($1)", &[&parked]).await?;
+    }
+    Ok(moves)
 }

@@ -26,16 +26,15 @@ struct Patient {
 }
 
 impl Patients {
-    /// Takes the lanes of these deliveries as [`lanes::take`](super::lanes::take) does.
-    pub(super) async fn of(db: &Db<'_>, deliveries: &[i64]) -> Result<Self> {
+    /// Takes lanes as [`lanes::take`](super::lanes::take) does.
+    pub(super) async fn take(db: &Db<'_>, targets: &[i64]) -> Result<Self> {
         let rows = db
             .rows(
                 "SELECT target_id, failures, failing, opened, ramp,
                    coalesce(extract(epoch FROM statement_timestamp() - failing_since), 0)::float8,
                    gate_until > statement_timestamp(), max_in_flight, coalesce(gate_why = $2, false)
-                 FROM {s}.lanes WHERE target_id = ANY (ARRAY(SELECT target_id FROM {s}.deliveries WHERE id = ANY($1)))
-                 ORDER BY target_id FOR NO KEY UPDATE",
-                &[&deliveries, &Hold::TargetDisabled.as_str()],
+                 FROM {s}.lanes WHERE target_id = ANY($1) ORDER BY target_id FOR NO KEY UPDATE",
+                &[&targets, &Hold::TargetDisabled.as_str()],
             )
             .await?;
         rows.iter().map(read).collect::<Result<_, _>>().map(Self).map_err(failure)

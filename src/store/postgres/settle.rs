@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,12 +15,15 @@ use crate::id::TargetId;
 use crate::store::{Next, Settled, Settlement};
 
 /// Writes what came of many attempts, of one call or of several, in one transaction.
+///
+/// The lanes are taken last, for as short as can be: all that send need them. Their fences keep others away from the deliveries
+/// before that.
 pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Settled>>> {
     let results: Vec<&Settlement> = calls.iter().flatten().collect();
-    let keys: Vec<i64> = results.iter().map(|result| result.lease.key).collect();
+    let ((), done) = both(db.begin(), write(db, &results)).await?;
+    let targets: Vec<i64> = done.iter().map(|(_, target)| *target).collect::<BTreeSet<_>>().into_iter().collect();
     let _turn = turns.take().await;
-    let ((), mut patients) = both(db.begin(), Patients::of(db, &keys)).await?;
-    let done = write(db, &results).await?;
+    let mut patients = Patients::take(db, &targets).await?;
     let mut moves = Moves::default();
     let mut settled = vec![Settled::STALE; results.len()];
     for (n, target) in &done {

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::batch::giving_way;
 use super::{PostgresStore, RESOLVE_AGE};
 use super::{change, claim, fan_out, history, outbox, policies, settle, sweep};
 use crate::delivery::Delivery;
@@ -51,7 +52,7 @@ impl PolicyStore for PostgresStore {
     }
 
     async fn delete(&self, which: PolicyFilter) -> Result<u64> {
-        let delete = async {
+        let delete = || async {
             let db = self.db().await?;
             db.begin().await?;
             let gone = policies::delete(&db, which).await?;
@@ -61,7 +62,7 @@ impl PolicyStore for PostgresStore {
             self.commit(&db).await?;
             Ok(gone.len() as u64)
         };
-        self.change_policies(delete).await
+        self.change_policies(giving_way(delete)).await
     }
 
     async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
@@ -150,14 +151,14 @@ impl DeliveryStore for PostgresStore {
     }
 
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
-        self.bounded(async {
+        let change = || async {
             let db = self.db().await?;
             db.begin().await?;
             let changed = change::change(&db, which, to, page).await?;
             self.commit(&db).await?;
             Ok(changed)
-        })
-        .await
+        };
+        self.bounded(giving_way(change)).await
     }
 
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
