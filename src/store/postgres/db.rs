@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
@@ -41,13 +41,13 @@ impl Schema {
     }
 }
 
-/// A connection for the time of one piece of work. One that is dropped in the middle of something goes back to nobody.
+/// A connection for the time of one piece of work. One that is dropped in the middle of a transaction goes back to nobody; one
+/// with a question that nobody waits for any more is as good as new, as its driver drops the answer.
 #[derive(Debug)]
 pub(super) struct Db<'s> {
     object: Option<Object>,
     schema: &'s Schema,
-    /// Questions without an answer yet, and the transaction that is open.
-    open: AtomicU32,
+    in_transaction: AtomicBool,
 }
 
 impl<'s> Db<'s> {
@@ -59,23 +59,23 @@ impl<'s> Db<'s> {
                 format!("the pool gave no connection within {limit} s; it is too small, or PostgreSQL does not answer"),
             )
         })?;
-        Ok(Self { object: Some(object.map_err(no_connection)?), schema, open: AtomicU32::new(0) })
+        Ok(Self { object: Some(object.map_err(no_connection)?), schema, in_transaction: AtomicBool::new(false) })
     }
 
     pub(super) async fn begin(&self) -> Result<()> {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.in_transaction.store(true, Ordering::Relaxed);
         self.run(BEGIN).await
     }
 
     /// For what need not outlive the server: leases.
     pub(super) async fn begin_loosely(&self) -> Result<()> {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.in_transaction.store(true, Ordering::Relaxed);
         self.run(&format!("{BEGIN}; SET LOCAL synchronous_commit = off")).await
     }
 
     pub(super) async fn commit(&self) -> Result<()> {
         self.run("COMMIT").await?;
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.in_transaction.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -112,11 +112,8 @@ impl<'s> Db<'s> {
     }
 
     async fn answered<T>(&self, question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
-        self.open.fetch_add(1, Ordering::Relaxed);
         // The driver's futures are large, and a transaction holds many.
-        let answer = Box::pin(question).await;
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        answer.map_err(failure)
+        Box::pin(question).await.map_err(failure)
     }
 
     fn client(&self) -> Result<&Object> {
@@ -126,7 +123,7 @@ impl<'s> Db<'s> {
 
 impl Drop for Db<'_> {
     fn drop(&mut self) {
-        if *self.open.get_mut() > 0
+        if *self.in_transaction.get_mut()
             && let Some(object) = self.object.take()
         {
             drop(Object::take(object));
