@@ -30,7 +30,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventType, Registry};
 pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
 pub use notified::Notified;
-pub use settings::Settings;
+pub use settings::{Bounds, Settings};
 pub use webhooks::{
     Builder, EventSource, Explanation, Obstacle, Policies, PolicyExplained, Redelivered, Relayed, Skipped,
     TargetExplained, Webhooks,

@@ -120,7 +120,7 @@ impl Observer for MetricsObserver {
             Observation::TargetChanged { news, .. } => counter!(TARGETS, "change" => news.as_str()).increment(1),
             Observation::Stale { .. } => counter!(STALE).increment(1),
             Observation::Changed { to, count } => counter!(CHANGED, "change" => change(*to)).increment(*count),
-            Observation::BoundReached { bound, times } => {
+            Observation::BoundReached { bound, times, .. } => {
                 counter!(BOUNDS, "bound" => bound.as_str()).increment(*times);
             }
             Observation::StoreFailed { cycle, .. } => counter!(FAULTS, "cycle" => cycle.as_str()).increment(1),

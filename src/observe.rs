@@ -30,7 +30,7 @@ use crate::delivery::Attempt;
 use crate::delivery::breaker::News;
 use crate::error::Error;
 use crate::event::{Event, EventType};
-use crate::id::{DeliveryId, PolicyId, TargetId};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::notified::Notified;
 use crate::policy::TargetType;
 use crate::store::{Change, Settlement, Status, Swept};
@@ -134,6 +134,8 @@ pub enum Observation<'a> {
     BoundReached {
         /// Which.
         bound: Bound,
+        /// Whose event it was, if it was one project's.
+        project_id: Option<ProjectId>,
         /// How often since it was last told; at most 100 for a lane, whose store is looked at every ten seconds.
         times: u64,
     },
@@ -168,6 +170,10 @@ pub enum Observation<'a> {
 pub enum Bound {
     /// The store is full: `notify` failed with [`Full`](crate::ErrorKind::Full).
     Outbox,
+    /// A project has as much waiting as it may ([`Bounds::project`](crate::Bounds::project)): an event of it was refused or parked.
+    Project,
+    /// As much waits as may in all ([`Bounds::total`](crate::Bounds::total)): an event was refused or parked.
+    Total,
     /// A target has too many deliveries waiting: one more is dead with the reason `lane_full`. Seen by every process that
     /// runs on the store.
     Lane,
@@ -175,12 +181,14 @@ pub enum Bound {
 
 impl Bound {
     /// All bounds.
-    pub const ALL: [Self; 2] = [Self::Outbox, Self::Lane];
+    pub const ALL: [Self; 4] = [Self::Outbox, Self::Project, Self::Total, Self::Lane];
 
     /// The bound's stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Outbox => "outbox",
+            Self::Project => "project",
+            Self::Total => "total",
             Self::Lane => "lane",
         }
     }

@@ -12,6 +12,7 @@ use crate::format::{Format, RenderContext, Scope};
 use crate::id::PolicyId;
 use crate::observe::{Cycle, Observation};
 use crate::policy::{Policy, PolicyTarget, TargetType};
+use crate::settings::AtBound;
 use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
 use crate::together::side_by_side;
 
@@ -81,6 +82,7 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
         Err(reason) => return set_aside(inner, &claimed.lease, reason.clone()).await,
     };
     let policies = inner.subscribers(event).await?;
+    let parked = is_parked(inner, event).await?;
     let mut renderer = Renderer { inner, event, bodies: Vec::new() };
     let (mut part, mut failed) = (FanOut::default(), Vec::new());
     let targets: Vec<_> = policies.iter().flat_map(|p| std::iter::zip(std::iter::repeat(p), &p.targets)).collect();
@@ -96,8 +98,9 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
         if let Err(reason) = &body {
             failed.push((policy, target, reason.clone()));
         }
-        let new =
+        let mut new =
             NewDelivery::new(policy.id, target, body.as_ref().map(|b| b.id).map_err(Clone::clone), lane(inner, target));
+        new.parked = parked;
         part.deliveries.push(new);
         if let Ok(body) = body
             && !part.bodies.iter().any(|known| known.id == body.id)
@@ -114,6 +117,18 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the deliveries are kept and not sent, as too much waits.
+async fn is_parked(inner: &Inner, event: &Event) -> Result<bool> {
+    if inner.settings.bounds.at_bound != AtBound::Park || event.is_test() {
+        return Ok(false);
+    }
+    let bound = inner.bound_reached(event.project_id).await?;
+    if let Some(bound) = bound {
+        tracing::warn!(event = %event.id, project = %event.project_id, bound = bound.as_str(), "parked: too much waits");
+    }
+    Ok(bound.is_some())
 }
 
 fn not_rendered(inner: &Inner, event: &Event, policy: &Policy, target: &PolicyTarget, reason: &str) {

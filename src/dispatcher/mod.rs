@@ -9,6 +9,7 @@
 //! They end when the host says so, and then within the settings' grace.
 
 mod attempt;
+mod figures;
 mod idle;
 mod intake;
 mod left;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use figures::Figures;
 pub(crate) use pulse::Pulse;
 pub(crate) use shared::Inner;
 

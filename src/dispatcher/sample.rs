@@ -47,7 +47,7 @@ async fn look(inner: &Inner, newest: &mut Option<i64>) -> Result<()> {
     inner.observers.tell(|| Observation::Sampled(&status));
     let times = refused(inner, newest).await?;
     if times > 0 {
-        inner.observers.tell(|| Observation::BoundReached { bound: Bound::Lane, times });
+        inner.observers.tell(|| Observation::BoundReached { bound: Bound::Lane, project_id: None, times });
     }
     inner.pulse.answered(Cycle::Sampling, true);
     Ok(())

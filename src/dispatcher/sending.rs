@@ -6,14 +6,17 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::idle::Idle;
 use super::shared::Inner;
-use super::workers::{Ready, Workers};
+use super::workers::{Busy, Ready, Workers};
 use crate::error::Result;
 use crate::id::TargetId;
 use crate::observe::Cycle;
-use crate::store::{Claimed, Next, Resolved, Settlement};
+use crate::store::{Claimed, Hold, Next, Resolved, Settlement};
 
 /// Deliveries claimed at once.
 const ROUND: usize = 256;
+
+/// How long the lanes are left alone that have more for a project than it may have in hand.
+const BUSY: Duration = Duration::from_millis(250);
 
 /// The cycle that claims deliveries and gives them to workers. `news` wakes it: deliveries were added, or lanes have room
 /// again.
@@ -92,10 +95,20 @@ async fn round(inner: &Inner, room: usize, workers: &mut Workers) -> Result<usiz
     };
     let resolved: HashMap<TargetId, Resolved> = targets.into_iter().zip(resolved).collect();
     let count = claimed.len();
-    workers.take(claimed.into_iter().map(|claimed| {
-        let resolved = resolved.get(&claimed.target_id).cloned().unwrap_or(Resolved::Gone);
-        Ready { claimed, resolved, at }
-    }));
+    let mut ready = Vec::with_capacity(count);
+    for claimed in claimed {
+        match workers.place(claimed.project_id) {
+            Ok(place) => {
+                let resolved = resolved.get(&claimed.target_id).cloned().unwrap_or(Resolved::Gone);
+                ready.push(Ready { claimed, resolved, at, place });
+            }
+            Err(Busy) => {
+                let release = Settlement::new(claimed.lease, Next::Release(Duration::ZERO));
+                workers.settle(release.close_lane(BUSY, Hold::ProjectBusy)).await;
+            }
+        }
+    }
+    workers.take(ready);
     Ok(count)
 }
 

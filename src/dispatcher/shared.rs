@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::figures::Figures;
 use super::pulse::Pulse;
 use crate::caught::{Panicked, caught};
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) appended: Notify,
     pub(crate) observers: Observers,
     pub(crate) pulse: Pulse,
+    pub(crate) figures: Figures,
 }
 
 impl Inner {

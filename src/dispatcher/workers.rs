@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::attempt::attempt;
 use super::shared::Inner;
 use crate::delivery::{CancelReason, DeadReason};
+use crate::id::ProjectId;
 use crate::store::{Claimed, Hold, Next, Resolved, Settlement};
 
 /// How long a lane stays closed before somebody looks again whether its policy is enabled. Enabling it opens the lane.
@@ -20,6 +21,10 @@ const FRESH: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// Deliveries in hand for each worker, its own included: as many as it may send while the store answers once.
 const IN_HAND: usize = 6;
+
+/// A project has as many deliveries in hand as it may.
+#[derive(Debug)]
+pub(super) struct Busy;
 
 /// The attempts under way, and the deliveries that are claimed ahead, so that no worker waits for the store.
 ///
@@ -46,6 +51,23 @@ struct Hand {
     waiting: VecDeque<Ready>,
     /// Workers that have not ended.
     running: usize,
+    /// What is waiting or being sent of each project, if that is bounded.
+    projects: HashMap<ProjectId, usize>,
+}
+
+/// A delivery's place among those of its project that are in hand.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Shared>, ProjectId);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut hand = self.0.hand();
+        let Some(count) = hand.projects.get_mut(&self.1) else { return };
+        *count -= 1;
+        if *count == 0 {
+            hand.projects.remove(&self.1);
+        }
+    }
 }
 
 /// A claimed delivery and where it went when it was last asked.
@@ -55,6 +77,7 @@ pub(super) struct Ready {
     pub(super) resolved: Resolved,
     /// When it was claimed and resolved.
     pub(super) at: Instant,
+    pub(super) place: Option<Place>,
 }
 
 impl Workers {
@@ -74,6 +97,21 @@ impl Workers {
     /// Returns when there may be room.
     pub(super) async fn low(&self) {
         self.shared.low.notified().await;
+    }
+
+    /// A place for one more delivery of a project; an error if it has as many as it may. No place is needed if there is no bound.
+    pub(super) fn place(&self, project: ProjectId) -> Result<Option<Place>, Busy> {
+        let most = self.shared.inner.settings.bounds.project_in_flight.max(1);
+        if most == usize::MAX {
+            return Ok(None);
+        }
+        let mut hand = self.shared.hand();
+        let count = hand.projects.entry(project).or_default();
+        if *count >= most {
+            return Err(Busy);
+        }
+        *count += 1;
+        Ok(Some(Place(Arc::clone(&self.shared), project)))
     }
 
     /// Hands deliveries to workers.
@@ -183,7 +221,7 @@ impl Drop for Worker {
 
 /// Sends a delivery, unless there is a reason not to.
 async fn attend(inner: &Inner, ready: Ready) -> Settlement {
-    let Ready { mut claimed, mut resolved, at } = ready;
+    let Ready { mut claimed, mut resolved, at, place: _place } = ready;
     let waited = at.elapsed();
     let release = Settlement::new(claimed.lease, Next::Release(Duration::ZERO));
     if waited > LONGEST_WAIT {

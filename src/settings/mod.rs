@@ -1,8 +1,11 @@
 //! How patient, how fast and how long.
 
+mod bounds;
 mod harbor;
 
 use std::time::Duration;
+
+pub use bounds::{AtBound, Bounds, Room};
 
 use crate::delivery::Rate;
 use crate::delivery::breaker::{Breaker, Disable};
@@ -30,6 +33,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// What one target may use.
     pub lane: LaneLimits,
+    /// How much may wait and be under way, over all and for each project.
+    pub bounds: Bounds,
     /// Attempts under way at once to one Slack target.
     pub slack_in_flight: u32,
     /// Attempts that start in a time to one Slack target. Slack takes one message a second, and so does Harbor's whole
@@ -75,6 +80,7 @@ impl Settings {
             timeout: Duration::from_secs(3),
             max_in_flight: 64,
             lane: LaneLimits::new(10_000, 4),
+            bounds: Bounds::UNLIMITED,
             slack_in_flight: 1,
             slack_rate: Rate::per_second(1),
             breaker: Breaker::standard(),

@@ -253,7 +253,7 @@ pub struct Status {
     pub waiting: u64,
     /// The age of the oldest of them.
     pub oldest_waiting: Option<Duration>,
-    /// How many bytes they take, if the store knows without counting.
+    /// How many bytes they take, with those that are parked, if the store knows without counting.
     pub waiting_bytes: Option<u64>,
     /// Deliveries set aside by an operator.
     pub parked: u64,
@@ -263,6 +263,25 @@ pub struct Status {
     pub closed_lanes: Vec<ClosedLane>,
     /// Events whose rows could not be read, at most 100.
     pub set_aside: Vec<SetAside>,
+}
+
+/// How much of what waits is one project's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The project.
+    pub project_id: ProjectId,
+    /// Its deliveries that are due, leased or parked.
+    pub deliveries: u64,
+    /// The bytes of their bodies, each as often as it is to be sent. A store may add what it takes besides.
+    pub bytes: u64,
+}
+
+impl Usage {
+    /// For stores.
+    pub const fn new(project_id: ProjectId, deliveries: u64, bytes: u64) -> Self {
+        Self { project_id, deliveries, bytes }
+    }
 }
 
 /// A lane whose gate is closed.

@@ -164,7 +164,8 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// that exists is left as it is. The last part takes the event out of the outbox; its id stays remembered.
     ///
     /// A delivery whose lane already has `max_waiting` waiting is stored dead with the reason `lane_full`; one without a
-    /// body is stored dead with the reason `format`. One whose target is disabled is stored parked.
+    /// body is stored dead with the reason `format`. One whose target is disabled, or that comes
+    /// [parked](NewDelivery::parked), is stored parked.
     async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced>;
 
     /// Leases up to `max` due deliveries, and at least one if there is one: picks lanes that are open and have due deliveries and room for one more in
@@ -174,7 +175,7 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// A delivery whose lease ran out counts as due, with one more loss; the fifth loss makes it dead with the reason
     /// `poison` instead.
     ///
-    /// A delivery is claimed as it stands: its id, event, policy, target and body, and the attempts and the age since it
+    /// A delivery is claimed as it stands: its id, event, project, policy, target and body, and the attempts and the age since it
     /// was made or last redelivered.
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>>;
 
@@ -199,6 +200,12 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
 
     /// What waits, how much and how old. May be one second old.
     async fn status(&self) -> Result<Status>;
+
+    /// How much of what waits is each project's, those left out that have nothing waiting. May be one second old. `None` if the
+    /// store does not count it: then [bounds](crate::Bounds) cannot be kept.
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        Ok(None)
+    }
 
     /// Returns when work may be due, or after `at_most`. May return early; must not return late for work that was
     /// appended, changed or became due in this store value.

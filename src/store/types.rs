@@ -38,12 +38,21 @@ pub enum Hold {
     CircuitOpen,
     /// The target was given up: it stays closed until somebody opens it.
     TargetDisabled,
+    /// A node has as many deliveries of the project in hand as it may.
+    ProjectBusy,
 }
 
 impl Hold {
     /// All reasons.
-    pub const ALL: [Self; 6] =
-        [Self::SwitchedOff, Self::Disabled, Self::Sealed, Self::RetryAfter, Self::CircuitOpen, Self::TargetDisabled];
+    pub const ALL: [Self; 7] = [
+        Self::SwitchedOff,
+        Self::Disabled,
+        Self::Sealed,
+        Self::RetryAfter,
+        Self::CircuitOpen,
+        Self::TargetDisabled,
+        Self::ProjectBusy,
+    ];
 
     /// The reason's stable name, as stores keep it.
     pub const fn as_str(self) -> &'static str {
@@ -54,6 +63,7 @@ impl Hold {
             Self::RetryAfter => "retry_after",
             Self::CircuitOpen => "circuit_open",
             Self::TargetDisabled => "target_disabled",
+            Self::ProjectBusy => "project_busy",
         }
     }
 
@@ -168,12 +178,14 @@ pub struct NewDelivery {
     pub body: Result<Uuid, String>,
     /// The limits of the target's lane.
     pub lane: LaneLimits,
+    /// Whether it is stored parked, as its project has no room for it.
+    pub parked: bool,
 }
 
 impl NewDelivery {
     /// A delivery of `body` to a target.
     pub fn new(policy_id: PolicyId, target: &PolicyTarget, body: Result<Uuid, String>, lane: LaneLimits) -> Self {
-        Self { target_id: target.id, policy_id, target_type: target.target.target_type, body, lane }
+        Self { target_id: target.id, policy_id, target_type: target.target.target_type, body, lane, parked: false }
     }
 }
 
@@ -215,6 +227,8 @@ pub struct Claimed {
     pub event_id: Uuid,
     /// The event's type.
     pub event_type: EventType,
+    /// The project.
+    pub project_id: ProjectId,
     /// The policy.
     pub policy_id: PolicyId,
     /// The endpoint.
@@ -229,13 +243,20 @@ pub struct Claimed {
 
 impl Claimed {
     /// For stores: the first claim of a new delivery. Set `attempts` and `age` for a later one.
-    pub fn new(lease: Lease, event_id: Uuid, event_type: EventType, at: (PolicyId, TargetId), body: Body) -> Self {
-        let (policy_id, target_id) = at;
+    pub fn new(
+        lease: Lease,
+        event_id: Uuid,
+        event_type: EventType,
+        at: (ProjectId, PolicyId, TargetId),
+        body: Body,
+    ) -> Self {
+        let (project_id, policy_id, target_id) = at;
         Self {
             lease,
             id: DeliveryId(lease.key),
             event_id,
             event_type,
+            project_id,
             policy_id,
             target_id,
             body,

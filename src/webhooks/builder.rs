@@ -4,7 +4,7 @@ use tokio::sync::Notify;
 
 use super::Webhooks;
 use crate::clock::{Clock, SystemClock};
-use crate::dispatcher::{Inner, Pulse};
+use crate::dispatcher::{Figures, Inner, Pulse};
 #[allow(unused_imports)] // `ErrorKind` is named in the documentation
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Format, Formats};
@@ -135,6 +135,7 @@ impl Builder {
             appended: Notify::new(),
             observers: self.observers,
             pulse: Pulse::default(),
+            figures: Figures::default(),
         };
         Ok(Webhooks { inner: Arc::new(inner) })
     }

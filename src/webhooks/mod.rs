@@ -25,9 +25,10 @@ use crate::event::Event;
 use crate::id::{DeliveryId, ProjectId};
 use crate::notified::Notified;
 use crate::observe::{Bound, Observation};
+use crate::settings::AtBound;
 use crate::store::{
     Appended, Change, Changed, DeliveryStore, Detail, Filter, Hold, Page, PolicyFilter, PolicySource, PolicyStore,
-    Status,
+    Status, Usage,
 };
 use crate::transport::DestinationPolicy;
 
@@ -86,7 +87,7 @@ impl Webhooks {
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) if the event breaks a rule (see [`Event::check`]) or is larger than 1 MiB as JSON;
-    /// [`Full`](ErrorKind::Full) if the store is at its bound; [`Unavailable`](ErrorKind::Unavailable) or
+    /// [`Full`](ErrorKind::Full) if the store is at its bound, or [`Bounds`](crate::Bounds) say so; [`Unavailable`](ErrorKind::Unavailable) or
     /// [`Store`](ErrorKind::Store) if it cannot write. The event is not kept then.
     ///
     /// # Cancellation
@@ -94,11 +95,7 @@ impl Webhooks {
     /// If the future is dropped the event was taken or was not; calling again with the same event is safe.
     pub async fn notify(&self, event: &Event) -> Result<Notified> {
         let outcome = self.take(event).await;
-        let full = outcome.as_ref().is_err_and(|e| e.kind() == ErrorKind::Full);
         self.inner.observers.tell(|| Observation::Notified { event, outcome: outcome.as_ref().copied() });
-        if full {
-            self.inner.observers.tell(|| Observation::BoundReached { bound: Bound::Outbox, times: 1 });
-        }
         outcome
     }
 
@@ -111,12 +108,32 @@ impl Webhooks {
             Err(e) => tracing::debug!(error = %e, "no view of the policies, so the event is kept"),
         }
         event.check_size()?;
-        let appended = self.inner.deliveries.append(std::slice::from_ref(event)).await?;
+        self.check_bounds(event).await?;
+        let appended = self.inner.deliveries.append(std::slice::from_ref(event)).await.inspect_err(|e| {
+            let (bound, project_id) = (Bound::Outbox, Some(event.project_id));
+            if e.kind() == ErrorKind::Full {
+                self.inner.observers.tell(|| Observation::BoundReached { bound, project_id, times: 1 });
+            }
+        })?;
         self.inner.appended.notify_one();
         Ok(match appended.first() {
             Some(Appended::Duplicate) => Notified::Duplicate,
             _ => Notified::Queued,
         })
+    }
+
+    /// A test is what somebody tries to find out with why so much waits.
+    async fn check_bounds(&self, event: &Event) -> Result<()> {
+        if self.inner.settings.bounds.at_bound != AtBound::Refuse || event.is_test() {
+            return Ok(());
+        }
+        let whose = match self.inner.bound_reached(event.project_id).await? {
+            None => return Ok(()),
+            Some(Bound::Project) => format!("of project {}", event.project_id),
+            Some(_) => "in all".to_owned(),
+        };
+        let message = format!("as much waits {whose} as Settings::bounds allows; try again when it has drained");
+        Err(Error::new(ErrorKind::Full, message))
     }
 
     /// Sends until `shutdown` completes: fans events out, makes attempts, records them, cleans up.
@@ -212,6 +229,16 @@ impl Webhooks {
     /// The store's.
     pub async fn status(&self) -> Result<Status> {
         self.inner.deliveries.status().await
+    }
+
+    /// How much of what waits is each project's, those left out that have nothing waiting. May be one second old.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) if the store does not count it (the bundled ones do); the store's.
+    pub async fn usage(&self) -> Result<Vec<Usage>> {
+        let usage = self.inner.deliveries.usage().await?;
+        usage.ok_or_else(|| Error::new(ErrorKind::Invalid, "the store does not count what waits of each project"))
     }
 
     async fn change_all(&self, which: &Filter, to: Change) -> Result<()> {

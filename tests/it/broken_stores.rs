@@ -13,7 +13,7 @@ use harbor_webhook::store::conformance::{Broken, Factory, checks};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, ClosedLane, DeliveryStore, Detail, FanOut, Fenced, Filter, Hold,
     LaneLimits, Lease, MemoryStore, Next, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled,
-    Settlement, StateKind, Status, Swept,
+    Settlement, StateKind, Status, Swept, Usage,
 };
 use harbor_webhook::{DeliveryId, Error, ErrorKind, Event, EventType, PolicyId, ProjectId, Result, TargetId};
 use uuid::Uuid;
@@ -62,6 +62,8 @@ enum Fault {
     NeverSweeps,
     SweepsWhatWaits,
     CountsParkedAsWaiting,
+    CountsOneProjectOnly,
+    SendsWhatComesParked,
     SleepsForEver,
     ReversesSubscribers,
     ResolvesInItsOwnOrder,
@@ -79,7 +81,7 @@ enum Fault {
 use Fault::*;
 
 /// The fault, a check that sees it, and how the sentence begins.
-const FAULTS: [(Fault, &str, &str); 52] = [
+const FAULTS: [(Fault, &str, &str); 54] = [
     (AppendsTheFirstOnly, "an_event_is_appended_once", "Adds events to the outbox, all or none"),
     (ForgetsEventIds, "an_event_is_appended_once", "An event whose id is remembered"),
     (GivesNewestEvents, "events_come_oldest_first", "Leases up to max events"),
@@ -120,6 +122,8 @@ const FAULTS: [(Fault, &str, &str); 52] = [
     (NeverSweeps, "a_sweep_never_takes_what_waits", "Removes history beyond keep"),
     (SweepsWhatWaits, "a_sweep_never_takes_what_waits", "What waits is never removed"),
     (CountsParkedAsWaiting, "the_status_counts", "What waits, how much"),
+    (CountsOneProjectOnly, "what_each_project_uses_is_counted", "How much of what waits"),
+    (SendsWhatComesParked, "what_comes_parked_stays_parked", "One whose target is disabled, or that comes"),
     (SleepsForEver, "waiting_ends_when_there_is_work", "Returns when work may be due"),
     (ReversesSubscribers, "sending_follows_the_policies", "The enabled policies of project"),
     (ResolvesInItsOwnOrder, "sending_follows_the_policies", "Where deliveries of these targets go"),
@@ -273,7 +277,7 @@ impl DeliveryStore for Faulty {
         }
         let lease = if self.has(FansOutWithAnyLease) { self.good(*lease) } else { *lease };
         let fenced = self.store.fan_out(&lease, part).await?;
-        if self.has(UnparksTheNew) {
+        if self.has(UnparksTheNew) || self.has(SendsWhatComesParked) {
             self.store.change(&Filter::all(), Change::Unpark, Page::first(1000)).await?;
         }
         Ok(fenced)
@@ -404,6 +408,15 @@ impl DeliveryStore for Faulty {
             status.closed_lanes.extend(self.disabled.lock().unwrap().clone());
         }
         Ok(status)
+    }
+
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        let mut usage = self.store.usage().await?;
+        if let (true, Some(usage)) = (self.has(CountsOneProjectOnly), &mut usage) {
+            usage.sort_by_key(|usage| usage.project_id);
+            usage.truncate(1);
+        }
+        Ok(usage)
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The kit for stores, on every store: the bundled ones, and the one that an example brings.
 
 #[path = "../../examples/custom_store/redb_store/mod.rs"]
-mod redb_store;
+pub(crate) mod redb_store;
 
 use std::path::PathBuf;
 use std::sync::Mutex;

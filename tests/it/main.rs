@@ -5,6 +5,7 @@
 #[cfg(target_os = "linux")]
 mod bad_answers;
 mod bad_input;
+mod bounds;
 mod bridge;
 mod bridge_ways;
 #[cfg(feature = "testing")]

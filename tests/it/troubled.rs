@@ -12,7 +12,7 @@ use harbor_webhook::policy::{Policy, PolicyDraft, Target};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
     MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status,
-    Swept,
+    Swept, Usage,
 };
 use harbor_webhook::transport::{Request, Response, Transport, TransportError};
 use harbor_webhook::{
@@ -121,6 +121,9 @@ impl DeliveryStore for Failing {
     }
     async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
         self.store.sweep(keep, max).await
+    }
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        self.store.usage().await
     }
     async fn status(&self) -> Result<Status> {
         if self.at(Fault::Status).is_err() {

@@ -47,7 +47,8 @@ fn claim_from(tx: &mut Tx<'_>, target: TargetId, lease: Duration) -> Result<Clai
     tx.put(id, Some(&row))?;
     let body_id = row.body.ok_or_else(broken)?;
     let body = json::<BodyRow>(tx.bodies.get(body_id.as_u128())?)?.ok_or_else(broken)?.body(body_id);
-    let mut claimed = Claimed::new(Lease::new(id, token), row.event_id, row.event_type, (row.policy, row.target), body);
+    let mut claimed =
+        Claimed::new(Lease::new(id, token), row.event_id, row.event_type, (row.project, row.policy, row.target), body);
     claimed.attempts = row.attempts - row.spent;
     claimed.age = between(row.since, tx.now);
     Ok(claimed)

@@ -99,7 +99,7 @@ fn add(tx: &mut Tx<'_>, event: &Event, new: &NewDelivery) -> Result<(), Fault> {
     let (state, detail) = match &new.body {
         Err(reason) => (State::Dead(DeadReason::Format), Some(reason.clone())),
         Ok(_) if lane.waiting >= lane.max_waiting => (State::Dead(DeadReason::LaneFull), None),
-        Ok(_) if lane.is_disabled() => (State::Parked, None),
+        Ok(_) if new.parked || lane.is_disabled() => (State::Parked, None),
         Ok(_) => (State::Due, None),
     };
     let id = tx.next("delivery")?;

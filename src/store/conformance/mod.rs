@@ -46,7 +46,8 @@ pub use checks::{
     five_lost_leases_are_poison, forgeries_and_replays_settle_nothing, listings_go_on_under_writes,
     no_lane_waits_for_more_than_a_round, policies_keep_their_names_and_targets, reopening_keeps_everything,
     sending_follows_the_policies, sixteen_claimers_lose_nothing, the_oldest_due_comes_first, the_status_counts,
-    waiting_ends_when_there_is_work, what_cannot_be_sent_is_kept_dead,
+    waiting_ends_when_there_is_work, what_cannot_be_sent_is_kept_dead, what_comes_parked_stays_parked,
+    what_each_project_uses_is_counted,
 };
 pub use random::{random_operations, replay};
 
@@ -171,6 +172,8 @@ macro_rules! __store_checks {
             an_operator_can_forget
             listings_go_on_under_writes
             the_status_counts
+            what_each_project_uses_is_counted
+            what_comes_parked_stays_parked
             a_sweep_never_takes_what_waits
             policies_keep_their_names_and_targets
             sending_follows_the_policies

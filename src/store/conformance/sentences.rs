@@ -18,12 +18,12 @@ sentences! {
     LAST_PART = "The last part takes the event out of the outbox; its id stays remembered.";
     SET_ASIDE = "Sets the event aside as unreadable, with this reason, instead of taking it out of the outbox.";
     BORN_DEAD = "A delivery whose lane already has max_waiting waiting is stored dead with the reason lane_full; one without a body is stored dead with the reason format.";
-    BORN_PARKED = "One whose target is disabled is stored parked.";
+    BORN_PARKED = "One whose target is disabled, or that comes parked, is stored parked.";
     LANES = "picks lanes that are open and have due deliveries and room for one more in flight, then the oldest due in each.";
     ROUND = "No ready lane waits for more than one round of the others.";
     LIMITS = "A lane's limits hold over all claims: how many are in flight, no more than its health allows, and its rate.";
     LOSSES = "A delivery whose lease ran out counts as due, with one more loss; the fifth loss makes it dead with the reason poison instead.";
-    CLAIMED = "A delivery is claimed as it stands: its id, event, policy, target and body, and the attempts and the age since it was made or last redelivered.";
+    CLAIMED = "A delivery is claimed as it stands: its id, event, project, policy, target and body, and the attempts and the age since it was made or last redelivered.";
     TOGETHER = "Every method is idempotent and may be called by any number of tasks at once.";
     SETTLED = "Writes what came of claimed deliveries: for each, the attempt, the next state and the lane's gate in one step.";
     JUDGED = "A verdict changes the lane's health, and perhaps its gate, as Breaker::after says.";
@@ -44,6 +44,7 @@ sentences! {
     SWEPT = "Removes history beyond keep, and gives up what waited too long.";
     WAITING_STAYS = "What waits is never removed.";
     STATUS = "What waits, how much and how old.";
+    USAGE = "How much of what waits is each project's, those left out that have nothing waiting.";
     READY = "Returns when work may be due, or after at_most. May return early; must not return late for work that was appended, changed or became due in this store value.";
     SUBSCRIBERS = "The enabled policies of project that list event_type, oldest first; none while webhooks are switched off.";
     RESOLVED = "Where deliveries of these targets go now, in the order asked.";

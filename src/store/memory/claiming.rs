@@ -55,6 +55,7 @@ impl State {
             id: DeliveryId(id),
             event_id: message.event_id,
             event_type: message.event_type(),
+            project_id: lane.project_id,
             policy_id: lane.policy_id,
             target_id: row.target,
             body: message.body()?,

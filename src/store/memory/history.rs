@@ -1,11 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::lane::Lane;
 use super::row::Row;
 use super::state::State;
 use crate::delivery::{CancelReason, Delivery, State as Stands};
-use crate::id::{DeliveryId, PolicyId};
-use crate::store::{Change, Changed, ClosedLane, Detail, Filter, Hold, Page, StateKind, Status};
+use crate::id::{DeliveryId, PolicyId, ProjectId};
+use crate::store::{Change, Changed, ClosedLane, Detail, Filter, Hold, Page, StateKind, Status, Usage};
 
 /// Closed lanes shown at most.
 const SHOWN: usize = 100;
@@ -144,6 +144,16 @@ impl State {
             closed_lanes: closed.take(SHOWN).collect(),
             set_aside: self.outbox.listed(),
         }
+    }
+
+    pub(super) fn usage(&self) -> Vec<Usage> {
+        let mut projects: HashMap<ProjectId, (usize, usize)> = HashMap::new();
+        for (_, lane) in self.lanes.all().filter(|(_, lane)| lane.waiting() > 0) {
+            let (waiting, bytes) = projects.entry(lane.project_id).or_default();
+            *waiting += lane.waiting();
+            *bytes = bytes.saturating_add(lane.bytes);
+        }
+        projects.into_iter().map(|(id, (waiting, bytes))| Usage::new(id, waiting as u64, bytes as u64)).collect()
     }
 
     fn oldest_waiting(&self) -> Option<std::time::Duration> {

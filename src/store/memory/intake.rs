@@ -63,7 +63,7 @@ impl State {
     }
 
     fn deliver(&mut self, from: &Outboxed, new: NewDelivery) {
-        let NewDelivery { target_id, policy_id, target_type, body, lane } = new;
+        let NewDelivery { target_id, policy_id, target_type, body, lane, parked } = new;
         let event = &from.event;
         let (message, failed) = match body {
             Ok(body) => (from.messages.iter().find(|known| known.has_body(body)).cloned(), None),
@@ -76,6 +76,6 @@ impl State {
             row.state = Stands::Dead(DeadReason::Format);
             row.explain(failed, self.wall);
         }
-        self.add(row, (policy_id, event.project_id), lane);
+        self.add(row, (policy_id, event.project_id), lane, parked);
     }
 }

@@ -34,7 +34,7 @@ use state::{Bounds, State};
 
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
+    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
 };
 use crate::clock::{Clock, SystemClock, instant};
 use crate::delivery::Delivery;
@@ -211,6 +211,10 @@ impl DeliveryStore for MemoryStore {
 
     async fn status(&self) -> Result<Status> {
         Ok(self.state().status())
+    }
+
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        Ok(Some(self.state().usage()))
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

@@ -79,7 +79,7 @@ impl State {
     }
 
     /// Adds a delivery that is due, or dead from the beginning. If the lane is full it is dead as well.
-    pub(super) fn add(&mut self, mut row: Row, of: (PolicyId, ProjectId), limits: LaneLimits) {
+    pub(super) fn add(&mut self, mut row: Row, of: (PolicyId, ProjectId), limits: LaneLimits, parked: bool) {
         let (target, now) = (row.target, self.now);
         let share = self.bounds.tenth();
         let lane = self.lanes.open(target, of.0, of.1, limits);
@@ -101,7 +101,7 @@ impl State {
         } else {
             self.file(id)
         }
-        if waits && self.is_disabled(target) {
+        if waits && (parked || self.is_disabled(target)) {
             self.park(id);
         }
     }

@@ -13,6 +13,7 @@ struct Selected {
     id: i64,
     target: i64,
     state: i16,
+    size: i32,
 }
 
 /// Changes deliveries within the transaction that is open.
@@ -30,7 +31,7 @@ pub(super) async fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page) 
     let leased = "SELECT 1 FROM {s}.deliveries WHERE id = ANY($1) AND state = 1 ORDER BY id FOR NO KEY UPDATE";
     db.execute(leased, &[&ids]).await?;
     lanes::take(db, &targets).await?;
-    let sql = "SELECT id, target_id, state FROM {s}.deliveries WHERE id = ANY($1) FOR NO KEY UPDATE";
+    let sql = "SELECT id, target_id, state, size FROM {s}.deliveries WHERE id = ANY($1) FOR NO KEY UPDATE";
     let selected = db.rows(sql, &[&ids]).await?;
     let selected = selected.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(failure)?;
     let changed = apply(db, to, &selected).await?;
@@ -45,7 +46,7 @@ fn pairs(rows: &[Row]) -> Result<(Vec<i64>, Vec<i64>)> {
 }
 
 fn read(row: &Row) -> Result<Selected, tokio_postgres::Error> {
-    Ok(Selected { id: row.try_get(0)?, target: row.try_get(1)?, state: row.try_get(2)? })
+    Ok(Selected { id: row.try_get(0)?, target: row.try_get(1)?, state: row.try_get(2)?, size: row.try_get(3)? })
 }
 
 /// Says how many deliveries the change applied to.
@@ -68,11 +69,12 @@ async fn apply(db: &Db<'_>, to: Change, selected: &[Selected]) -> Result<u64> {
     for delivery in selected.iter().filter(|delivery| changed.contains(&delivery.id)) {
         let lane = moves.of(delivery.target);
         lane.flies -= i64::from(delivery.state == LEASED);
-        lane.waits += match to {
+        let more = match to {
             Change::Redeliver => 1 - waits(delivery.state),
             Change::Cancel(_) | Change::Forget => -waits(delivery.state),
             Change::Park | Change::Unpark | Change::OpenLanes(_) => 0,
         };
+        lane.wait(more, delivery.size);
     }
     lanes::apply(db, &moves).await?;
     Ok(changed.len() as u64)
@@ -138,7 +140,7 @@ async fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
     let closed: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
     let set = match why {
         Hold::CircuitOpen | Hold::TargetDisabled => lanes::STARTED_ANEW,
-        Hold::SwitchedOff | Hold::Disabled | Hold::Sealed | Hold::RetryAfter => lanes::OPENED,
+        Hold::SwitchedOff | Hold::Disabled | Hold::Sealed | Hold::RetryAfter | Hold::ProjectBusy => lanes::OPENED,
     };
     db.execute(&format!("UPDATE {{s}}.lanes SET {set} WHERE target_id = ANY($1)"), &[&closed]).await?;
     let mut moves = Moves::default();

@@ -13,13 +13,11 @@ use super::{millis, token};
 use crate::delivery::{DeadReason, Rate};
 use crate::error::Result;
 use crate::event::EventType;
-use crate::id::{DeliveryId, PolicyId, TargetId};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::store::{Body, Claimed, Lease};
 
 /// Lost leases that make a delivery poison.
 const MAX_LOSSES: i16 = 5;
-/// Lost leases looked at in one claim.
-const LOST: i64 = 256;
 
 /// A lane that is ready and was taken.
 struct Lane {
@@ -142,7 +140,7 @@ async fn lease_from(
          SET state = 1, token = $3, lease_until = statement_timestamp() + $4 * interval '1 ms'
          FROM due WHERE d.id = due.id
          RETURNING d.id, d.event_id, d.event_type, d.policy_id, d.target_id, d.body_id, d.attempts - d.spent,
-           extract(epoch FROM statement_timestamp() - d.since)::float8",
+           extract(epoch FROM statement_timestamp() - d.since)::float8, d.project_id",
         &[targets, shares, &token, &(millis(lease) as f64)],
     )
     .await
@@ -165,7 +163,8 @@ pub(super) fn read_body(row: &Row, at: usize) -> Result<Body> {
 fn read(row: &Row, token: i64, bodies: &HashMap<Uuid, Body>) -> Result<Claimed> {
     let id: i64 = row.try_get(0).map_err(failure)?;
     let kind: EventType = row.try_get::<_, &str>(2).map_err(failure)?.parse().map_err(unreadable)?;
-    let at = (PolicyId(row.try_get(3).map_err(failure)?), TargetId(row.try_get(4).map_err(failure)?));
+    let project = ProjectId(row.try_get(8).map_err(failure)?);
+    let at = (project, PolicyId(row.try_get(3).map_err(failure)?), TargetId(row.try_get(4).map_err(failure)?));
     let body: Option<Uuid> = row.try_get(5).map_err(failure)?;
     let body = body.and_then(|id| bodies.get(&id)).ok_or(()).map_err(unreadable)?;
     let event_id = row.try_get(1).map_err(failure)?;
@@ -178,9 +177,10 @@ fn read(row: &Row, token: i64, bodies: &HashMap<Uuid, Body>) -> Result<Claimed> 
 
 /// The targets of deliveries whose leases ran out.
 async fn expired(db: &Db<'_>) -> Result<Vec<i64>> {
+    // Without parameters, so that the server plans it once.
     let sql = "SELECT target_id FROM {s}.deliveries
-               WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT $1";
-    let rows = db.rows(sql, &[&LOST]).await?;
+               WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT 256";
+    let rows = db.rows(sql, &[]).await?;
     rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)
 }
 
@@ -200,7 +200,7 @@ async fn lose(db: &Db<'_>, targets: &[i64]) -> Result<()> {
                           WHERE target_id = ANY($1) AND state = 1 AND lease_until <= statement_timestamp()
                           -- A result that came just in time has it, and waits for the lane.
                           FOR NO KEY UPDATE SKIP LOCKED)
-             RETURNING target_id, state",
+             RETURNING target_id, state, size",
             &[&targets, &MAX_LOSSES, &DeadReason::Poison.as_str(), &detail],
         )
         .await?;
@@ -210,7 +210,7 @@ async fn lose(db: &Db<'_>, targets: &[i64]) -> Result<()> {
         debug_assert!(state == DUE || state == DEAD);
         let lane = moves.of(row.try_get(0).map_err(failure)?);
         lane.flies -= 1;
-        lane.waits -= i64::from(state != DUE);
+        lane.wait(-i64::from(state != DUE), row.try_get(2).map_err(failure)?);
     }
     lanes::apply_and_commit(db, &moves, false).await
 }

@@ -33,7 +33,7 @@ pub(super) async fn fan_out(db: &Db<'_>, turns: &Turns, parts: &[Part]) -> Resul
     let done: Vec<i64> = good.iter().filter(last).map(|(_, (lease, _))| lease.key).collect();
     let news = news(&good)?;
     let written = both(add_bodies(db, &good), outbox::finish(db, &done, &set_aside));
-    let (_, inserted) = both(written, insert(db, &news)).await?;
+    let (_, inserted) = both(written, insert(db, &news, &sizes(&good))).await?;
     // Last, as all that send need the lanes.
     let _turn = turns.take().await;
     let rooms = take_lanes(db, &news).await?;
@@ -65,6 +65,12 @@ async fn add_bodies(db: &Db<'_>, parts: &[(&Origin, &Part)]) -> Result<()> {
     .map(|_| ())
 }
 
+/// How large the bodies are that come with these parts.
+fn sizes(parts: &[(&Origin, &Part)]) -> HashMap<Uuid, i32> {
+    let bodies = parts.iter().flat_map(|(_, (_, part))| &part.bodies);
+    bodies.map(|body| (body.id, i32::try_from(body.bytes.len()).unwrap_or(i32::MAX))).collect()
+}
+
 /// The columns of new deliveries.
 #[derive(Default)]
 struct Columns<'a> {
@@ -75,6 +81,8 @@ struct Columns<'a> {
     targets: Vec<i64>,
     target_types: Vec<&'static str>,
     bodies: Vec<Option<Uuid>>,
+    /// `None` if the body came with an earlier part.
+    sizes: Vec<Option<i32>>,
     states: Vec<i16>,
     reasons: Vec<Option<&'static str>>,
     details: Vec<Option<std::borrow::Cow<'a, str>>>,
@@ -132,9 +140,10 @@ struct Room {
 }
 
 impl<'a> Columns<'a> {
-    fn push(&mut self, (event_id, head, new): &New<'a>) {
+    fn push(&mut self, (event_id, head, new): &New<'a>, sizes: &HashMap<Uuid, i32>) {
         let (state, reason, detail) = match &new.body {
             Err(why) => (lanes::DEAD, Some(DeadReason::Format), Some(storable(why))),
+            Ok(_) if new.parked => (lanes::PARKED, None, None),
             Ok(_) => (lanes::DUE, None, None),
         };
         self.event_ids.push(*event_id);
@@ -144,6 +153,7 @@ impl<'a> Columns<'a> {
         self.targets.push(new.target_id.0);
         self.target_types.push(new.target_type.as_str());
         self.bodies.push(new.body.as_ref().ok().copied());
+        self.sizes.push(new.body.as_ref().map_or(Some(0), |id| sizes.get(id).copied()));
         self.states.push(state);
         self.reasons.push(reason.map(DeadReason::as_str));
         self.details.push(detail);
@@ -155,22 +165,26 @@ struct Inserted {
     id: i64,
     target: i64,
     state: i16,
+    size: i32,
 }
 
-async fn insert(db: &Db<'_>, news: &[New<'_>]) -> Result<Vec<Inserted>> {
+async fn insert(db: &Db<'_>, news: &[New<'_>], sizes: &HashMap<Uuid, i32>) -> Result<Vec<Inserted>> {
     if news.is_empty() {
         return Ok(Vec::new());
     }
     let mut columns = Columns::default();
-    news.iter().for_each(|new| columns.push(new));
+    news.iter().for_each(|new| columns.push(new, sizes));
     let rows = db
         .rows(
             "INSERT INTO {s}.deliveries (event_id, event_type, project_id, policy_id, target_id, target_type, body_id,
-               state, reason, detail, since, due, created_at, updated_at)
-             SELECT n.*, statement_timestamp(), statement_timestamp(), statement_timestamp(), statement_timestamp()
+               state, reason, detail, size, since, due, created_at, updated_at)
+             SELECT n.event_id, n.event_type, n.project_id, n.policy_id, n.target_id, n.target_type, n.body_id, n.state,
+               n.reason, n.detail, coalesce(n.size, (SELECT octet_length(bytes) FROM {s}.bodies WHERE id = n.body_id), 0),
+               statement_timestamp(), statement_timestamp(), statement_timestamp(), statement_timestamp()
              FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::uuid[],
-               $8::smallint[], $9::text[], $10::text[]) AS n
-             ON CONFLICT DO NOTHING RETURNING id, target_id, state",
+               $8::smallint[], $9::text[], $10::text[], $11::int[])
+               AS n(event_id, event_type, project_id, policy_id, target_id, target_type, body_id, state, reason, detail, size)
+             ON CONFLICT DO NOTHING RETURNING id, target_id, state, size",
             &[
                 &columns.event_ids,
                 &columns.event_types,
@@ -182,25 +196,28 @@ async fn insert(db: &Db<'_>, news: &[New<'_>]) -> Result<Vec<Inserted>> {
                 &columns.states,
                 &columns.reasons,
                 &columns.details,
+                &columns.sizes,
             ],
         )
         .await?;
-    let read = |row: &Row| Ok(Inserted { id: row.try_get(0)?, target: row.try_get(1)?, state: row.try_get(2)? });
+    let read = |row: &Row| {
+        Ok(Inserted { id: row.try_get(0)?, target: row.try_get(1)?, state: row.try_get(2)?, size: row.try_get(3)? })
+    };
     rows.iter().map(read).collect::<Result<_, _>>().map_err(failure)
 }
 
 /// Now that the lanes are held: what is beyond their bounds is dead, and what is for a disabled target is parked.
 async fn admit(db: &Db<'_>, inserted: &[Inserted], mut rooms: HashMap<i64, Room>) -> Result<Moves> {
     let (mut beyond, mut parked, mut moves) = (Vec::new(), Vec::new(), Moves::default());
-    for new in inserted.iter().filter(|new| new.state == lanes::DUE) {
+    for new in inserted.iter().filter(|new| new.state != lanes::DEAD) {
         let room = rooms.entry(new.target).or_default();
         if room.left <= 0 {
             beyond.push(new.id);
             continue;
         }
         room.left -= 1;
-        moves.of(new.target).waits += 1;
-        if room.disabled {
+        moves.of(new.target).wait(1, new.size);
+        if room.disabled && new.state == lanes::DUE {
             parked.push(new.id);
         }
     }

@@ -11,7 +11,7 @@ use super::policies::unreadable;
 use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, Outcome, State};
 use crate::error::Result;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
-use crate::store::{ClosedLane, Detail, Filter, Hold, Page, SetAside, StateKind, Status};
+use crate::store::{ClosedLane, Detail, Filter, Hold, Page, SetAside, StateKind, Status, Usage};
 
 /// What a filter selects: only what it names stands in the statement, so that the planner sees which index fits.
 pub(super) struct Selection {
@@ -159,7 +159,8 @@ pub(super) async fn status(db: &Db<'_>) -> Result<Status> {
            extract(epoch FROM statement_timestamp() - (SELECT since FROM {s}.outbox
              WHERE done_at IS NULL AND set_aside IS NULL ORDER BY seq LIMIT 1))::float8,
            extract(epoch FROM statement_timestamp() - (SELECT min(since) FROM {s}.deliveries
-             WHERE state IN (0, 1)))::float8",
+             WHERE state IN (0, 1)))::float8,
+           (SELECT coalesce(sum(bytes), 0)::bigint FROM {s}.lanes)",
         &[],
     );
     let closed = db.rows(
@@ -178,6 +179,7 @@ pub(super) async fn status(db: &Db<'_>) -> Result<Status> {
         let age = |at| row.try_get::<_, Option<f64>>(at).map(|age| age.map(seconds)).map_err(failure);
         (status.outbox, status.waiting, status.parked, status.dead) = (count(0)?, count(1)?, count(2)?, count(3)?);
         (status.oldest_event, status.oldest_waiting) = (age(4)?, age(5)?);
+        status.waiting_bytes = Some(count(6)?);
     }
     status.closed_lanes = closed.iter().map(read_closed).collect::<Result<_>>()?;
     for row in set_aside {
@@ -185,6 +187,17 @@ pub(super) async fn status(db: &Db<'_>) -> Result<Status> {
         status.set_aside.push(SetAside::new(row.try_get(0).map_err(failure)?, reason));
     }
     Ok(status)
+}
+
+/// How much the deliveries of each project use.
+pub(super) async fn usage(db: &Db<'_>) -> Result<Vec<Usage>> {
+    let sql = "SELECT project_id, sum(waiting)::bigint, sum(bytes)::bigint FROM {s}.lanes
+               WHERE waiting > 0 GROUP BY project_id";
+    let read = |row: &Row| {
+        let count = |at| row.try_get::<_, i64>(at).map(|n| n.max(0).unsigned_abs());
+        Ok(Usage::new(ProjectId(row.try_get(0)?), count(1)?, count(2)?))
+    };
+    db.rows(sql, &[]).await?.iter().map(read).collect::<Result<_, _>>().map_err(failure)
 }
 
 fn read_closed(row: &Row) -> Result<ClosedLane> {

@@ -17,10 +17,19 @@ pub(super) struct Moves(BTreeMap<i64, Move>);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Move {
-    pub(super) waits: i64,
+    waits: i64,
+    bytes: i64,
     pub(super) flies: i64,
     /// When the next token of its rate is there, if some were taken.
     pub(super) token_us: Option<i64>,
+}
+
+impl Move {
+    /// So many more deliveries wait, with a body of this size each.
+    pub(super) fn wait(&mut self, more: i64, size: i32) {
+        self.waits += more;
+        self.bytes += more * i64::from(size);
+    }
 }
 
 impl Moves {
@@ -28,17 +37,29 @@ impl Moves {
         self.0.entry(target).or_default()
     }
 
-    #[allow(clippy::type_complexity)]
-    fn columns(&self) -> (Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<i64>>) {
-        let lanes = self.0.values();
-        let (waits, flies) = lanes.clone().map(|lane| (lane.waits, lane.flies)).unzip();
-        (self.0.keys().copied().collect(), waits, flies, lanes.map(|lane| lane.token_us).collect())
+    fn columns(&self) -> Columns {
+        let column = |of: fn(&Move) -> i64| self.0.values().map(of).collect();
+        Columns {
+            targets: self.0.keys().copied().collect(),
+            waits: column(|lane| lane.waits),
+            bytes: column(|lane| lane.bytes),
+            flies: column(|lane| lane.flies),
+            tokens: self.0.values().map(|lane| lane.token_us).collect(),
+        }
     }
 
     /// The lane's place is to be worked out anew, and nothing else.
     pub(super) fn touch(&mut self, target: i64) {
         self.0.entry(target).or_default();
     }
+}
+
+struct Columns {
+    targets: Vec<i64>,
+    waits: Vec<i64>,
+    bytes: Vec<i64>,
+    flies: Vec<i64>,
+    tokens: Vec<Option<i64>>,
 }
 
 /// Takes lanes: nobody else changes their waiting deliveries until the transaction ends. Whoever takes several takes them in
@@ -58,8 +79,8 @@ pub(super) async fn apply(db: &Db<'_>, moves: &Moves) -> Result<()> {
     if moves.0.is_empty() {
         return Ok(());
     }
-    let (targets, waits, flies, tokens) = moves.columns();
-    db.execute(APPLY, &[&targets, &waits, &flies, &false, &tokens]).await.map(|_| ())
+    let Columns { targets, waits, bytes, flies, tokens } = moves.columns();
+    db.execute(APPLY, &[&targets, &waits, &flies, &false, &tokens, &bytes]).await.map(|_| ())
 }
 
 /// The same as the last thing in the transaction, together with its commit. A lane that was just served comes behind those
@@ -68,19 +89,21 @@ pub(super) async fn apply_and_commit(db: &Db<'_>, moves: &Moves, served: bool) -
     if moves.0.is_empty() {
         return db.commit().await;
     }
-    let (targets, waits, flies, tokens) = moves.columns();
-    db.execute_and_commit(APPLY, &[&targets, &waits, &flies, &served, &tokens]).await
+    let Columns { targets, waits, bytes, flies, tokens } = moves.columns();
+    db.execute_and_commit(APPLY, &[&targets, &waits, &flies, &served, &tokens, &bytes]).await
 }
 
 const APPLY: &str = "
     UPDATE {s}.lanes l SET
       waiting = greatest(0, l.waiting + m.waits),
       in_flight = greatest(0, l.in_flight + m.flies),
+      bytes = greatest(0, l.bytes + m.bytes),
       served = CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
       token_us = coalesce(m.token_us, l.token_us),
       next_at = CASE WHEN l.in_flight + m.flies < least(l.max_in_flight, l.ramp) THEN
         (SELECT greatest(d.due, l.gate_until, CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
            CASE WHEN l.spacing_us > 0 THEN to_timestamp(coalesce(m.token_us, l.token_us) / 1e6) END)
          FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0 ORDER BY d.due, d.id LIMIT 1) END
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[]) AS m(target_id, waits, flies, token_us)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[], $6::bigint[])
+      AS m(target_id, waits, flies, token_us, bytes)
     WHERE l.target_id = m.target_id";

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
 
 use super::db::{Db, both, failure, storable};
 use super::health::Patients;
@@ -21,20 +22,21 @@ use crate::store::{Next, Settled, Settlement};
 pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Settled>>> {
     let results: Vec<&Settlement> = calls.iter().flatten().collect();
     let ((), done) = both(db.begin(), write(db, &results)).await?;
-    let targets: Vec<i64> = done.iter().map(|(_, target)| *target).collect::<BTreeSet<_>>().into_iter().collect();
+    let targets: BTreeSet<i64> = done.iter().map(|done| done.target).collect();
+    let targets: Vec<i64> = targets.into_iter().collect();
     let _turn = turns.take().await;
     let mut patients = Patients::take(db, &targets).await?;
     let mut moves = Moves::default();
     let mut settled = vec![Settled::STALE; results.len()];
-    for (n, target) in &done {
-        let (Some(result), Some(settled)) = (results.get(*n), settled.get_mut(*n)) else { continue };
-        let lane = moves.of(*target);
+    for Done { n, target, size } in done {
+        let (Some(result), Some(settled)) = (results.get(n), settled.get_mut(n)) else { continue };
+        let lane = moves.of(target);
         lane.flies -= 1;
-        lane.waits -= i64::from(!matches!(result.next, Next::Retry(_) | Next::Release(_)));
-        let news = patients.judge(*target, result.verdict);
-        *settled = Settled::done(news.map(|news| (TargetId(*target), news)));
+        lane.wait(-i64::from(!matches!(result.next, Next::Retry(_) | Next::Release(_))), size);
+        let news = patients.judge(target, result.verdict);
+        *settled = Settled::done(news.map(|news| (TargetId(target), news)));
         if let Some((time, why)) = result.close_lane {
-            patients.close(*target, time, why);
+            patients.close(target, time, why);
         }
     }
     patients.write(db).await?;
@@ -98,8 +100,15 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Says which of the results were written, by their place, and to which lanes they belong.
-async fn write(db: &Db<'_>, results: &[&Settlement]) -> Result<Vec<(usize, i64)>> {
+/// A result that was written.
+struct Done {
+    /// Its place among the results.
+    n: usize,
+    target: i64,
+    size: i32,
+}
+
+async fn write(db: &Db<'_>, results: &[&Settlement]) -> Result<Vec<Done>> {
     let mut c = Columns::default();
     results.iter().for_each(|result| c.push(result));
     let rows = db
@@ -116,13 +125,13 @@ async fn write(db: &Db<'_>, results: &[&Settlement]) -> Result<Vec<(usize, i64)>
                  updated_at = statement_timestamp()
                FROM r WHERE d.id = r.id AND d.token = r.token AND d.state = 1
                  AND d.lease_until > statement_timestamp()
-               RETURNING d.id, d.target_id, d.attempts, r.n),
+               RETURNING d.id, d.target_id, d.attempts, d.size, r.n),
              a AS (
                INSERT INTO {s}.attempts
                  (delivery_id, number, started_at, duration_us, status, failure, text, truncated, remote_addr)
                SELECT d.id, d.attempts, r.started, r.duration, r.status, r.failure, r.text, r.truncated, r.remote
                FROM d JOIN r ON r.n = d.n WHERE r.started IS NOT NULL)
-             SELECT n, target_id FROM d",
+             SELECT n, target_id, size FROM d",
             &[
                 &c.ids,
                 &c.tokens,
@@ -140,10 +149,9 @@ async fn write(db: &Db<'_>, results: &[&Settlement]) -> Result<Vec<(usize, i64)>
             ],
         )
         .await?;
-    let mut done = Vec::with_capacity(rows.len());
-    for row in rows {
-        let n: i64 = row.try_get(0).map_err(failure)?;
-        done.push((usize::try_from(n - 1).unwrap_or(usize::MAX), row.try_get(1).map_err(failure)?));
-    }
-    Ok(done)
+    let done = |row: &Row| {
+        let n = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
+        Ok(Done { n, target: row.try_get(1)?, size: row.try_get(2)? })
+    };
+    rows.iter().map(done).collect::<Result<_, _>>().map_err(failure)
 }

@@ -52,12 +52,14 @@ async fn expire(db: &Db<'_>, max_age: Duration, max: i64) -> Result<u64> {
     let expired = db
         .rows(
             "UPDATE {s}.deliveries SET state = 4, reason = $2, updated_at = statement_timestamp()
-             WHERE id = ANY($1) AND state = 0 RETURNING target_id",
+             WHERE id = ANY($1) AND state = 0 RETURNING target_id, size",
             &[&old, &DeadReason::Expired.as_str()],
         )
         .await?;
     let mut moves = Moves::default();
-    ids(&expired, 0)?.into_iter().for_each(|target| moves.of(target).waits -= 1);
+    for row in &expired {
+        moves.of(row.try_get(0).map_err(failure)?).wait(-1, row.try_get(1).map_err(failure)?);
+    }
     lanes::apply(db, &moves).await?;
     Ok(expired.len() as u64)
 }

@@ -13,7 +13,7 @@ use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::policy::{Policy, PolicyDraft};
 use crate::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
-    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
 };
 
 #[async_trait]
@@ -175,6 +175,10 @@ impl DeliveryStore for PostgresStore {
 
     async fn status(&self) -> Result<Status> {
         self.bounded(async { history::status(&self.db().await?).await }).await
+    }
+
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        self.bounded(async { history::usage(&self.db().await?).await }).await.map(Some)
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::id::DeliveryId;
 use crate::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    Retention, Settled, Settlement, Status, Swept,
+    Retention, Settled, Settlement, Status, Swept, Usage,
 };
 
 /// Passed through: events and deliveries hold no secrets of targets.
@@ -53,6 +53,10 @@ impl<S: DeliveryStore> DeliveryStore for Sealed<S> {
 
     async fn status(&self) -> Result<Status> {
         self.store.status().await
+    }
+
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        self.store.usage().await
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

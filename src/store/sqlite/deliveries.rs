@@ -10,7 +10,7 @@ use super::{Now, health, micros, millis};
 use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
-use crate::id::{DeliveryId, PolicyId, TargetId};
+use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::store::{Body, Claimed, Lease, Next, Settled, Settlement};
 
 /// The column `state`.
@@ -79,7 +79,7 @@ fn claim_lane(
 ) -> Result<()> {
     let due = db.rows(
         "SELECT d.id, d.event_id, d.event_type, d.policy_id, d.attempts - d.spent, d.since, b.id, b.format,
-                b.content_type, b.bytes
+                b.content_type, b.bytes, d.project_id
          FROM harbor_webhook_deliveries d JOIN harbor_webhook_bodies b ON b.id = d.body_id
          WHERE d.target_id = ?1 AND d.state = 0 AND d.due <= ?2 ORDER BY d.due, d.id LIMIT ?3",
         params![target.0, now.store, most],
@@ -92,7 +92,7 @@ fn claim_lane(
                 row.get::<_, Arc<str>>(8)?,
                 Bytes::from(row.get::<_, Vec<u8>>(9)?),
             );
-            let (id, at) = (row.get(0)?, (PolicyId(row.get(3)?), target));
+            let (id, at) = (row.get(0)?, (ProjectId(row.get(10)?), PolicyId(row.get(3)?), target));
             let mut claim = Claimed::new(Lease::new(id, token), Uuid::from_bytes(row.get(1)?), kind, at, body);
             claim.id = DeliveryId(id);
             claim.attempts = row.get(4)?;
@@ -126,7 +126,7 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
     let settled = db.row(
         "UPDATE harbor_webhook_deliveries SET state = ?4, reason = ?5, detail = ?6, due = iif(?4 = 0, ?7, due),
            attempts = attempts + ?8, updated_at = ?9
-         WHERE id = ?1 AND state = 1 AND token = ?2 AND lease_until > ?3 RETURNING target_id, attempts",
+         WHERE id = ?1 AND state = 1 AND token = ?2 AND lease_until > ?3 RETURNING target_id, attempts, size",
         params![
             id,
             result.lease.token,
@@ -138,9 +138,9 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
             result.attempt.is_some(),
             now.wall,
         ],
-        |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?)),
+        |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?, row.get(2)?)),
     )?;
-    let Some((target, number)) = settled else { return Ok(Settled::STALE) };
+    let Some((target, number, size)) = settled else { return Ok(Settled::STALE) };
     if let Some(attempt) = &result.attempt {
         record(db, id, number, attempt)?;
     }
@@ -148,7 +148,7 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
     if let Some((time, why)) = result.close_lane {
         health::close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
-    lane(db, target, -i64::from(state != DUE), -1)?;
+    lane(db, target, (-i64::from(state != DUE), size), -1)?;
     Ok(Settled::done(news.map(|news| (target, news))))
 }
 
@@ -201,11 +201,11 @@ pub(super) fn lose_all(db: &Db<'_>, now: Now) -> Result<()> {
 
 fn lose_expired(db: &Db<'_>, until: i64, now: Now) -> Result<usize> {
     let lost = db.rows(
-        "SELECT id, target_id, losses FROM harbor_webhook_deliveries WHERE state = 1 AND lease_until <= ?1 LIMIT ?2",
+        "SELECT id, target_id, losses, size FROM harbor_webhook_deliveries WHERE state = 1 AND lease_until <= ?1 LIMIT ?2",
         params![until, EXPIRED],
-        |row| Ok((row.get(0)?, TargetId(row.get(1)?), row.get::<_, i64>(2)? + 1)),
+        |row| Ok((row.get(0)?, TargetId(row.get(1)?), row.get::<_, i64>(2)? + 1, row.get(3)?)),
     )?;
-    for (id, target, losses) in &lost {
+    for (id, target, losses, size) in &lost {
         db.change_found(
             "UPDATE harbor_webhook_deliveries SET state = 0, due = ?2, losses = ?3 WHERE id = ?1 AND state = 1",
             params![id, now.store, losses],
@@ -215,20 +215,20 @@ fn lose_expired(db: &Db<'_>, until: i64, now: Now) -> Result<usize> {
             let detail = format!("its lease was lost {losses} times: the attempt seems to bring the sender down");
             end(db, *id, DEAD, Some(DeadReason::Poison.as_str()), Some(&detail), now)?;
         }
-        lane(db, *target, -i64::from(poison), -1)?;
+        lane(db, *target, (-i64::from(poison), *size), -1)?;
     }
     Ok(lost.len())
 }
 
-/// The lane has so many more deliveries that wait, and so many more in flight.
-pub(super) fn lane(db: &Db<'_>, target: TargetId, waits: i64, flies: i64) -> Result<()> {
+/// The lane has so many more deliveries that wait, with a body of this size each, and so many more in flight.
+pub(super) fn lane(db: &Db<'_>, target: TargetId, (waits, size): (i64, i64), flies: i64) -> Result<()> {
     db.displace(target);
     if (waits, flies) == (0, 0) {
         return Ok(());
     }
-    let sql = "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3)
-               WHERE target_id = ?1";
-    db.execute(sql, [target.0, waits, flies]).map(|_| ())
+    let sql = "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
+                 bytes = max(0, bytes + ?4) WHERE target_id = ?1";
+    db.execute(sql, [target.0, waits, flies, waits * size]).map(|_| ())
 }
 
 /// Works out when the lanes that changed can be claimed from. A lane that was just served comes behind those that wait for

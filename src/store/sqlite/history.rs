@@ -14,7 +14,7 @@ use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, 
 use crate::error::Result;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::store::{
-    Body, Change, Changed, ClosedLane, Detail, Filter, Hold, Page, Retention, SetAside, StateKind, Status, Swept,
+    Body, Change, Changed, ClosedLane, Detail, Filter, Hold, Page, Retention, SetAside, StateKind, Status, Swept, Usage,
 };
 
 pub(super) fn list(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<Vec<Delivery>> {
@@ -185,6 +185,7 @@ fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
 /// Says whether the change applied.
 fn change_one(db: &Db<'_>, delivery: &Delivery, to: Change, now: Now) -> Result<bool> {
     let (id, state) = (delivery.id.0, delivery.state);
+    let size = db.number("SELECT size FROM harbor_webhook_deliveries WHERE id = ?1", [id])?;
     let waits = i64::from(!state.is_final());
     let flies = i64::from(state == State::Leased);
     let (waits, flies) = match to {
@@ -212,7 +213,7 @@ fn change_one(db: &Db<'_>, delivery: &Delivery, to: Change, now: Now) -> Result<
         }
         _ => return Ok(false),
     };
-    deliveries::lane(db, delivery.target_id, waits, flies)?;
+    deliveries::lane(db, delivery.target_id, (waits, size), flies)?;
     Ok(true)
 }
 
@@ -273,14 +274,14 @@ pub(super) fn sweep(db: &Db<'_>, keep: &Retention, max: usize, now: Now) -> Resu
 
 fn expire(db: &Db<'_>, before: i64, max: i64, now: Now) -> Result<usize> {
     let expired = db.rows(
-        "SELECT id, target_id FROM harbor_webhook_deliveries
+        "SELECT id, target_id, size FROM harbor_webhook_deliveries
          WHERE state IN (0, 1) AND state = 0 AND since < ?1 LIMIT ?2",
         [before, max],
-        |row| Ok((row.get(0)?, TargetId(row.get(1)?))),
+        |row| Ok((row.get(0)?, TargetId(row.get(1)?), row.get(2)?)),
     )?;
-    for (id, target) in &expired {
+    for (id, target, size) in &expired {
         deliveries::end(db, *id, DEAD, Some(DeadReason::Expired.as_str()), None, now)?;
-        deliveries::lane(db, *target, -1, 0)?;
+        deliveries::lane(db, *target, (-1, *size), 0)?;
     }
     Ok(expired.len())
 }
@@ -335,12 +336,24 @@ pub(super) fn status(db: &Db<'_>, now: Now) -> Result<Status> {
         )?,
         waiting: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state IN (0, 1)")?,
         oldest_waiting: oldest("SELECT min(since) FROM harbor_webhook_deliveries WHERE state IN (0, 1)")?,
-        waiting_bytes: None,
+        waiting_bytes: Some(count("SELECT ifnull(sum(bytes), 0) FROM harbor_webhook_lanes")?),
         parked: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state = 2")?,
         dead: count("SELECT count(*) FROM harbor_webhook_deliveries WHERE state = 4")?,
         closed_lanes,
         set_aside,
     })
+}
+
+/// How much the deliveries of each project use.
+pub(super) fn usage(db: &Db<'_>) -> Result<Vec<Usage>> {
+    db.rows(
+        "SELECT project_id, sum(waiting), sum(bytes) FROM harbor_webhook_lanes WHERE waiting > 0 GROUP BY project_id",
+        [],
+        |row| {
+            let count = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.max(0).unsigned_abs());
+            Ok(Usage::new(ProjectId(row.get(0)?), count(1)?, count(2)?))
+        },
+    )
 }
 
 /// How long until there is work; `None` if none is in sight.

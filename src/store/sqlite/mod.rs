@@ -34,7 +34,7 @@ use writer::{Durability, Writer};
 use super::view::View;
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
-    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
+    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::delivery::Delivery;
@@ -349,6 +349,10 @@ impl DeliveryStore for SqliteStore {
     async fn status(&self) -> Result<Status> {
         let now = self.now().await?;
         self.read(move |db, _| history::status(db, now)).await
+    }
+
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        self.read(move |db, _| history::usage(db)).await.map(Some)
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

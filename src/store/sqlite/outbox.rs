@@ -7,7 +7,7 @@ use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::ProjectId;
-use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Hold, Lease, NewDelivery, OutboxRow};
+use crate::store::{Appended, Body, ClaimedEvent, FanOut, Fenced, Hold, Lease, NewDelivery, OutboxRow};
 
 /// Events that may wait in the outbox.
 const MAX_EVENTS: i64 = 100_000;
@@ -108,7 +108,7 @@ pub(super) fn fan_out(db: &Db<'_>, lease: &Lease, part: FanOut, now: Now) -> Res
     }
     if !part.deliveries.is_empty() {
         let origin = origin(&event_id, &json)?;
-        part.deliveries.iter().try_for_each(|new| add(db, &origin, new, now))?;
+        part.deliveries.iter().try_for_each(|new| add(db, &origin, new, &part.bodies, now))?;
     }
     if part.last {
         let sql = "UPDATE harbor_webhook_outbox SET event = NULL, done_at = ?2 WHERE seq = ?1";
@@ -131,8 +131,9 @@ fn origin(event_id: &[u8], json: &[u8]) -> Result<Origin> {
     Ok(Origin { event_id, event_type: head.event_type, project_id: head.project_id })
 }
 
-fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> {
+fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, bodies: &[Body], now: Now) -> Result<()> {
     let target = new.target_id;
+    let size = size(db, new, bodies)?;
     let lane = db.row(
         "INSERT INTO harbor_webhook_lanes (target_id, policy_id, project_id, max_waiting, max_in_flight, spacing_us)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -153,13 +154,15 @@ fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> 
     let (state, reason, detail) = match &new.body {
         Err(why) => (deliveries::DEAD, Some(DeadReason::Format), Some(why)),
         Ok(_) if full => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
-        Ok(_) if closed.as_deref() == Some(Hold::TargetDisabled.as_str()) => (deliveries::PARKED, None, None),
+        Ok(_) if new.parked || closed.as_deref() == Some(Hold::TargetDisabled.as_str()) => {
+            (deliveries::PARKED, None, None)
+        }
         Ok(_) => (deliveries::DUE, None, None),
     };
     let inserted = db.execute(
         "INSERT INTO harbor_webhook_deliveries (event_id, event_type, project_id, policy_id, target_id, target_type,
-         body_id, state, reason, detail, since, due, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?12) ON CONFLICT DO NOTHING",
+         body_id, state, reason, detail, since, due, created_at, updated_at, size)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?12, ?13) ON CONFLICT DO NOTHING",
         params![
             origin.event_id,
             origin.event_type.as_str(),
@@ -173,7 +176,19 @@ fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, now: Now) -> Result<()> 
             detail,
             now.store,
             now.wall,
+            size,
         ],
     )?;
-    deliveries::lane(db, target, i64::from(inserted == 1 && state != deliveries::DEAD), 0)
+    deliveries::lane(db, target, (i64::from(inserted == 1 && state != deliveries::DEAD), size), 0)
+}
+
+/// The bytes of a delivery's body, which may have come with an earlier part.
+fn size(db: &Db<'_>, new: &NewDelivery, bodies: &[Body]) -> Result<i64> {
+    let Ok(id) = &new.body else { return Ok(0) };
+    match bodies.iter().find(|body| body.id == *id) {
+        Some(body) => Ok(i64::try_from(body.bytes.len()).unwrap_or(i64::MAX)),
+        None => {
+            db.number("SELECT ifnull(max(length(bytes)), 0) FROM harbor_webhook_bodies WHERE id = ?1", [id.as_bytes()])
+        }
+    }
 }

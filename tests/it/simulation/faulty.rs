@@ -8,7 +8,7 @@ use harbor_webhook::policy::{Policy, PolicyDraft};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
     MemoryStore, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status,
-    Swept,
+    Swept, Usage,
 };
 use harbor_webhook::{DeliveryId, Error, ErrorKind, Event, EventType, PolicyId, ProjectId, Result, TargetId};
 
@@ -106,6 +106,10 @@ impl DeliveryStore for Faulty {
     async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
         self.disturbed(self.store.sweep(keep, max)).await
     }
+    async fn usage(&self) -> Result<Option<Vec<Usage>>> {
+        self.store.usage().await
+    }
+
     async fn status(&self) -> Result<Status> {
         self.store.status().await
     }

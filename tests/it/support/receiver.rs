@@ -35,6 +35,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     answer: Answer,
     delay: Duration,
+    /// Requests that wait for their answer, and how many there were at most.
+    under_way: Mutex<(usize, usize)>,
 }
 
 impl Receiver {
@@ -57,7 +59,7 @@ impl Receiver {
     async fn serve(delay: Duration, answer: Answer) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Shared { seen: Mutex::default(), answer, delay });
+        let state = Arc::new(Shared { seen: Mutex::default(), answer, delay, under_way: Mutex::default() });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, state }
@@ -65,6 +67,11 @@ impl Receiver {
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
+    }
+
+    /// The largest number of requests that waited for their answers at once.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.state.under_way.lock().unwrap().1
     }
 
     /// Those that came after the first so many.
@@ -96,7 +103,13 @@ async fn handle(State(state): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, 
         seen.push(Seen { path: uri.to_string(), headers, body: body.to_vec() });
         answer
     };
+    {
+        let mut under_way = state.under_way.lock().unwrap();
+        under_way.0 += 1;
+        under_way.1 = under_way.1.max(under_way.0);
+    }
     tokio::time::sleep(state.delay).await;
+    state.under_way.lock().unwrap().0 -= 1;
     (StatusCode::from_u16(status).unwrap(), extra.into_iter().collect::<HashMap<_, _>>().into_headers(), "told so")
 }
 

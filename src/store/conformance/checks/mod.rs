@@ -9,6 +9,7 @@ mod outbox;
 mod policies;
 mod reopening;
 mod results;
+mod usage;
 mod waking;
 
 pub use health::{
@@ -33,4 +34,5 @@ pub use outbox::{
 pub use policies::{a_switch_holds_everything, policies_keep_their_names_and_targets, sending_follows_the_policies};
 pub use reopening::reopening_keeps_everything;
 pub use results::each_result_leaves_its_state;
+pub use usage::{what_comes_parked_stays_parked, what_each_project_uses_is_counted};
 pub use waking::waiting_ends_when_there_is_work;

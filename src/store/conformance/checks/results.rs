@@ -39,8 +39,9 @@ where
     promise_eq!(LISTED, (made.state, made.attempts), (State::Due, 0), "a new delivery");
     let body = world.detail(made.id).await?.body;
     let mut claimed = world.claim(LANES, LONG).await?;
-    let found = (claimed.id, claimed.event_id, claimed.event_type, claimed.policy_id, claimed.target_id);
-    let right = (made.id, made.event_id, EventType::PushArtifact, made.policy_id, made.target_id);
+    let found = (claimed.id, claimed.event_id, claimed.project_id, claimed.policy_id, claimed.target_id);
+    promise_eq!(CLAIMED, claimed.event_type, EventType::PushArtifact, "the event's type");
+    let right = (made.id, made.event_id, made.project_id, made.policy_id, made.target_id);
     promise_eq!(CLAIMED, found, right, "what was claimed");
     promise_eq!(CLAIMED, Some(claimed.body.clone()), body, "the body that was claimed");
     promise_eq!(LISTED, world.state(made.id).await?, State::Leased, "a delivery that is leased");

@@ -60,6 +60,8 @@ CREATE TABLE {s}.deliveries (
     target_id bigint NOT NULL,
     target_type text NOT NULL,
     body_id uuid,
+    -- The body's bytes.
+    size integer NOT NULL DEFAULT 0,
     state smallint NOT NULL,
     losses smallint NOT NULL DEFAULT 0,
     reason text,
@@ -107,6 +109,8 @@ CREATE TABLE {s}.lanes (
     max_in_flight bigint NOT NULL,
     waiting bigint NOT NULL DEFAULT 0,
     in_flight bigint NOT NULL DEFAULT 0,
+    -- The bodies of what waits.
+    bytes bigint NOT NULL DEFAULT 0,
     gate_until timestamptz NOT NULL DEFAULT '-infinity',
     gate_why text,
     served timestamptz NOT NULL DEFAULT '-infinity',

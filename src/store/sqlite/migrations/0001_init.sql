@@ -58,6 +58,8 @@ CREATE TABLE harbor_webhook_deliveries (
     target_id INTEGER NOT NULL,
     target_type TEXT NOT NULL,
     body_id BLOB,
+    -- The body's bytes.
+    size INTEGER NOT NULL DEFAULT 0,
     state INTEGER NOT NULL,
     reason TEXT,
     detail TEXT,
@@ -104,6 +106,8 @@ CREATE TABLE harbor_webhook_lanes (
     max_in_flight INTEGER NOT NULL,
     waiting INTEGER NOT NULL DEFAULT 0,
     in_flight INTEGER NOT NULL DEFAULT 0,
+    -- The bodies of what waits.
+    bytes INTEGER NOT NULL DEFAULT 0,
     gate_until INTEGER NOT NULL DEFAULT 0,
     gate_why TEXT,
     served INTEGER NOT NULL DEFAULT 0,
