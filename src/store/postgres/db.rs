@@ -17,6 +17,10 @@ const CONNECTION: Duration = Duration::from_secs(5);
 /// out, which takes two hours: the server gives up when the node has (`LIMIT`).
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
+/// Planning anew for each batch took a fifth of the server's time; and a plan that is made while the tables are nearly empty must
+/// not read them whole when they are large.
+const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
+
 /// The schema that holds the tables, as it stands in statements.
 #[derive(Debug)]
 pub(super) struct Schema {
@@ -67,10 +71,16 @@ impl<'s> Db<'s> {
         self.run(BEGIN).await
     }
 
-    /// For what need not outlive the server: leases.
+    /// For the queue: its statements have one good plan each, which is made once, and not by what is in the tables then.
+    pub(super) async fn begin_queue(&self) -> Result<()> {
+        self.in_transaction.store(true, Ordering::Relaxed);
+        self.run(&format!("{BEGIN}; {PLANS}")).await
+    }
+
+    /// The same for what need not outlive the server: leases.
     pub(super) async fn begin_loosely(&self) -> Result<()> {
         self.in_transaction.store(true, Ordering::Relaxed);
-        self.run(&format!("{BEGIN}; SET LOCAL synchronous_commit = off")).await
+        self.run(&format!("{BEGIN}; {PLANS}; SET LOCAL synchronous_commit = off")).await
     }
 
     pub(super) async fn commit(&self) -> Result<()> {

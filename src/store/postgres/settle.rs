@@ -21,7 +21,7 @@ use crate::store::{Next, Settled, Settlement};
 /// before that.
 pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]) -> Result<Vec<Vec<Settled>>> {
     let results: Vec<&Settlement> = calls.iter().flatten().collect();
-    let ((), done) = both(db.begin(), write(db, &results)).await?;
+    let ((), done) = both(db.begin_queue(), write(db, &results)).await?;
     let targets: BTreeSet<i64> = done.iter().map(|done| done.target).collect();
     let targets: Vec<i64> = targets.into_iter().collect();
     let _turn = turns.take().await;
@@ -123,14 +123,17 @@ async fn write(db: &Db<'_>, results: &[&Settlement]) -> Result<Vec<Done>> {
                  attempts = d.attempts + (r.started IS NOT NULL)::int,
                  due = CASE WHEN r.state = 0 THEN statement_timestamp() + r.pause * interval '1 ms' ELSE d.due END,
                  updated_at = statement_timestamp()
-               FROM r WHERE d.id = r.id AND d.token = r.token AND d.state = 1
+               -- By their ids: an index of what is leased would compare all that is with each result.
+               FROM r WHERE d.id = r.id AND d.token = r.token AND d.state + 0 = 1
                  AND d.lease_until > statement_timestamp()
-               RETURNING d.id, d.target_id, d.attempts, d.size, r.n),
+               -- With all that the attempt needs, so that nothing is to be joined.
+               RETURNING d.id AS key, d.target_id, d.attempts, d.size, r.started, r.duration, r.status, r.failure, r.text,
+                 r.truncated, r.remote, r.n),
              a AS (
                INSERT INTO {s}.attempts
                  (delivery_id, number, started_at, duration_us, status, failure, text, truncated, remote_addr)
-               SELECT d.id, d.attempts, r.started, r.duration, r.status, r.failure, r.text, r.truncated, r.remote
-               FROM d JOIN r ON r.n = d.n WHERE r.started IS NOT NULL)
+               SELECT key, attempts, started, duration, status, failure, text, truncated, remote
+               FROM d WHERE started IS NOT NULL)
              SELECT n, target_id, size FROM d",
             &[
                 &c.ids,
