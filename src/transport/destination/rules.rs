@@ -52,19 +52,19 @@ impl Rules {
     }
 
     fn check_denied(&self, port: Option<u16>, addr: IpAddr) -> Result<(), Blocked> {
+        // A NAT64 address leads to the one in it.
         let inside = match addr {
             IpAddr::V6(addr) => nat64(addr).map(IpAddr::V4),
             IpAddr::V4(_) => None,
         };
-        let lies_in = |network: &&IpNet| network.contains(&addr) || inside.is_some_and(|addr| network.contains(&addr));
-        if let Some(network) = self.denied.iter().find(lies_in) {
+        let leads = |to: &dyn Fn(IpAddr) -> bool| to(addr) || inside.is_some_and(to);
+        if let Some(network) = self.denied.iter().find(|network| leads(&|addr| network.contains(&addr))) {
             let call = format!("deny_network(\"{network}\")");
             return Err(Blocked::denied_with(addr, "is in a denied network", &call));
         }
-        let listens = |listener: &&SocketAddr| {
-            port == Some(listener.port())
-                && if listener.ip().is_unspecified() { is_this_machine(addr) } else { listener.ip() == addr }
-        };
+        let is =
+            |listener: IpAddr, addr| if listener.is_unspecified() { is_this_machine(addr) } else { listener == addr };
+        let listens = |listener: &&SocketAddr| port == Some(listener.port()) && leads(&|addr| is(listener.ip(), addr));
         match self.listeners.iter().find(listens) {
             None => Ok(()),
             Some(at) => Err(Blocked::denied_with(addr, "is a listener of the host", &format!("deny_listener({at})"))),
