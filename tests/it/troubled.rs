@@ -220,3 +220,20 @@ async fn the_trouble_of_one_project_is_not_that_of_the_others() {
     assert_eq!(sent.0.load(Ordering::Relaxed), 150);
     running.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_project_whose_events_fail_all_the_time_does_not_slow_the_others() {
+    let (hooks, sent, _) = failing(Fault::OneProject).await;
+    let running = Running::start(&hooks);
+    let begun = Instant::now();
+    for _ in 0..500 {
+        hooks.notify(&push_to(BROKEN)).await.unwrap();
+        hooks.notify(&push()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while sent.0.load(Ordering::Relaxed) < 500 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    running.stop().await;
+}
