@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use url::Url;
+use zeroize::Zeroize as _;
 
 use super::TargetOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -190,6 +191,15 @@ impl Address {
 
     pub(crate) fn url(&self) -> &Url {
         &self.url
+    }
+}
+
+/// The parsed form is wiped as the text is.
+impl Drop for Address {
+    fn drop(&mut self) {
+        if let Ok(nothing) = Url::parse("data:") {
+            String::from(std::mem::replace(&mut self.url, nothing)).zeroize();
+        }
     }
 }
 
