@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     OneProject,
     Resolve,
     ResolvePanics,
+    /// `resolve` answers, but to nothing that was asked.
+    ResolveEmpty,
     Settle,
     /// `status` does not fail, it does not answer.
     Status,
@@ -68,6 +70,9 @@ impl PolicySource for Failing {
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
         self.at(Fault::Resolve)?;
         self.at(Fault::ResolvePanics).expect("a host's policy source panics");
+        if self.at(Fault::ResolveEmpty).is_err() {
+            return Ok(Vec::new());
+        }
         self.store.resolve(targets).await
     }
 }
@@ -183,7 +188,7 @@ async fn an_event_that_could_not_be_fanned_out_is_at_once_when_it_can() {
 
 #[tokio::test(start_paused = true)]
 async fn deliveries_whose_targets_cannot_be_resolved_wait_and_lose_nothing() {
-    for fault in [Fault::Resolve, Fault::ResolvePanics] {
+    for fault in [Fault::Resolve, Fault::ResolvePanics, Fault::ResolveEmpty] {
         let (sent, took) = outage(fault).await;
         assert_eq!(sent, 1, "{fault:?}");
         assert!(took < Duration::from_secs(10), "{fault:?} {took:?}");
