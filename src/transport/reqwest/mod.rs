@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 
 use self::clients::Clients;
 use self::failure::{failure, refused};
-use self::guard::{Guard, Refused};
+use self::guard::{Guard, Lookups, Refused};
 use self::tls::Tls;
 use super::{Request, Response, Transport, TransportError};
 use crate::delivery::FailureKind;
@@ -34,6 +34,7 @@ pub struct ReqwestTransport {
 struct Outside {
     proxy: Option<Via>,
     roots: Option<CaBundle>,
+    lookups: Lookups,
 }
 
 /// A proxy, and whether it is what decides where webhooks may go.
@@ -96,7 +97,8 @@ impl ReqwestTransport {
         let (destination, url) = (request.destination, request.address.url());
         destination.check_address(request.address).map_err(|blocked| refused(&blocked))?;
         let (Some(Via { decides: false, .. }), Some(name)) = (&self.outside.proxy, url.domain()) else { return Ok(()) };
-        let guard = Guard { destination: destination.clone(), port: url.port_or_known_default() };
+        let lookups = self.outside.lookups.clone();
+        let guard = Guard { destination: destination.clone(), port: url.port_or_known_default(), lookups };
         match tokio::time::timeout(request.timeout, guard.look_up(name)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(Refused::Blocked(blocked))) => Err(refused(&blocked)),

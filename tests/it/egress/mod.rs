@@ -9,6 +9,8 @@ mod sink;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use harbor_webhook::delivery::{DeadReason, FailureKind, Outcome, State};
@@ -136,6 +138,7 @@ async fn inside() {
     own_listeners_are_denied(&sink).await;
     an_explicit_proxy_gets_only_what_is_allowed(&sink).await;
     a_blocked_delivery_is_dead_at_once(&sink).await;
+    names_that_nobody_answers_for_leave_threads_for_others().await;
     println!("{} connections made", sink::connections());
 }
 
@@ -298,4 +301,23 @@ async fn a_blocked_delivery_is_dead_at_once(sink: &Sink) {
     );
     assert_eq!(sink::connections(), before);
     assert_eq!(sink.reached(), [""; 0]);
+}
+
+/// A lookup lives on when its attempt has ended.
+async fn names_that_nobody_answers_for_leave_threads_for_others() {
+    let (transport, mut all) = (Arc::new(ReqwestTransport::new()), tokio::task::JoinSet::new());
+    for n in 0..600 {
+        let transport = Arc::clone(&transport);
+        all.spawn(async move {
+            let (address, to): (Address, _) = (format!("http://n{n}{}:8080/", dns::SILENT).parse().unwrap(), public());
+            let mut request = Request::new(&address, Bytes::new(), &to);
+            request.timeout = Duration::from_millis(200);
+            let kind = transport.send(request).await.unwrap_err().kind();
+            assert!(matches!(kind, FailureKind::Timeout | FailureKind::Dns), "{kind:?}");
+        });
+    }
+    all.join_all().await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap().trim().parse::<usize>();
+    assert!(threads.unwrap() < 400, "{status}");
 }
