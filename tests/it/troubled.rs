@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harbor_webhook::delivery::{Delivery, State};
+use harbor_webhook::delivery::{Delivery, FailureKind, State};
 use harbor_webhook::policy::{Policy, PolicyDraft, Target};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
@@ -241,4 +241,40 @@ async fn a_project_whose_events_fail_all_the_time_does_not_slow_the_others() {
     }
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     running.stop().await;
+}
+
+/// Says more than it may.
+#[derive(Debug)]
+struct Verbose;
+
+#[async_trait]
+impl Transport for Verbose {
+    async fn send(&self, request: Request<'_>) -> Result<Response, TransportError> {
+        if request.address.expose().ends_with("answers") {
+            let mut answer = Response::new(500);
+            answer.body = vec![b'x'; 10_000_000];
+            return Ok(answer);
+        }
+        Err(TransportError::new(FailureKind::Other, "x".repeat(10_000_000)))
+    }
+}
+
+#[tokio::test]
+async fn what_a_hosts_transport_says_is_bounded() {
+    let mut settings = Settings::harbor();
+    settings.retry.max_retries = 0;
+    let hooks = Webhooks::builder(MemoryStore::new(), loopback()).settings(settings).transport(Verbose);
+    let hooks = hooks.build().unwrap();
+    let target = |path: &str| Target::http(&format!("http://127.0.0.1:9/{path}")).unwrap();
+    let draft = PolicyDraft::new("ci").on(EventType::PushArtifact).target(target("answers")).target(target("fails"));
+    hooks.policies().create(PROJECT, draft).await.unwrap();
+    let running = Running::start(&hooks);
+    hooks.notify(&push()).await.unwrap();
+    end_state(&hooks).await;
+    running.stop().await;
+    for delivery in hooks.deliveries(&Filter::all(), Page::first(10)).await.unwrap() {
+        let detail = hooks.delivery(delivery.id).await.unwrap().unwrap();
+        assert_eq!(detail.attempts.len(), 1);
+        assert!(format!("{detail:?}").len() < 20_000);
+    }
 }
