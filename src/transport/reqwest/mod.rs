@@ -65,7 +65,8 @@ impl ReqwestTransport {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless it is an `http` or `https` URL.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless it is an `http` URL. The HTTP client would verify the certificate of an `https`
+    /// proxy as it does the target's, or not at all, and show it the target's own.
     pub fn proxy(self, url: &str) -> Result<Self> {
         self.via(url, false)
     }
@@ -84,7 +85,7 @@ impl ReqwestTransport {
 
     fn via(mut self, url: &str, decides: bool) -> Result<Self> {
         let wrong = || Error::invalid("proxy", "is not a URL such as http://proxy.example.com:3128");
-        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !url.starts_with("http://") {
             return Err(wrong());
         }
         let proxy = Proxy::all(url).map_err(|_| wrong())?;

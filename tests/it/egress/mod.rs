@@ -274,6 +274,8 @@ async fn an_explicit_proxy_gets_only_what_is_allowed(sink: &Sink) {
     }
     assert_eq!(post(&proxied, "http://unknown.test:8080/", &public()).await, Err(FailureKind::Dns));
     assert_eq!(sink::connections(), before);
+    // Its certificate would be verified as the target's is, so not at all where a policy says so.
+    assert!(ReqwestTransport::new().proxy("https://user:s3cret@private.test:3128").is_err());
     let decides = ReqwestTransport::new().proxy_that_decides("http://10.0.0.1:3128").unwrap();
     assert_eq!(post(&decides, "http://unknown.test:8080/", &public()).await, Ok(200));
     assert_eq!(sink.reached(), ["10.0.0.1:3128"]);
