@@ -1,7 +1,9 @@
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use tokio::time::Instant;
+
+use crate::caught::caught_now;
 
 /// The wall clock: when an event happened, when an attempt was made.
 ///
@@ -20,6 +22,17 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
+    }
+}
+
+/// A host's clock. Where it panics, or shows a year that not every store can keep, the system's time counts.
+#[derive(Debug)]
+pub(crate) struct Guarded<C>(pub(crate) C);
+
+impl<C: Clock> Clock for Guarded<C> {
+    fn now(&self) -> DateTime<Utc> {
+        let now = caught_now(|| self.0.now()).ok();
+        now.filter(|now| (1..=9999).contains(&now.year())).unwrap_or_else(|| SystemClock.now())
     }
 }
 

@@ -17,6 +17,8 @@ use crate::transport::{Headers, Request, Response, TransportError};
 const USER_AGENT: &str = concat!("harbor-webhook/", env!("CARGO_PKG_VERSION"));
 /// What a transport may take beyond the time it was given before it is cut off.
 const OVERTIME: Duration = Duration::from_secs(1);
+/// How much of a failure's words is kept, in characters, however much a host's transport says.
+const MAX_MESSAGE: usize = 1000;
 
 /// Makes one attempt and decides what follows.
 pub(super) async fn attempt(inner: &Inner, claimed: Claimed, target: &Target) -> Settlement {
@@ -133,7 +135,7 @@ fn sign(_: &Inner, _: &Claimed, _: &Target, _: &mut Headers<'_>) -> bool {
 fn outcome(inner: &Inner, answer: Result<Response, TransportError>) -> Outcome {
     match answer {
         Ok(response) => answered(response, inner.settings.kept_response),
-        Err(e) => Outcome::Failed { kind: e.kind(), message: e.to_string() },
+        Err(e) => Outcome::Failed { kind: e.kind(), message: e.to_string().chars().take(MAX_MESSAGE).collect() },
     }
 }
 

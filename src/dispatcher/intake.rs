@@ -48,10 +48,10 @@ async fn round(inner: &Inner, left: &mut Left) -> Result<usize> {
     let events: Vec<_> =
         claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event).instrument(span(event))))).collect();
     let results = side_by_side(events).await;
-    let (mut failed, mut again) = (None, None);
+    let (mut failed, mut again, mut through) = (None, None, 0);
     for (n, (event, done)) in claimed.into_iter().zip(results).enumerate() {
         match done {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => through += usize::from(n < count),
             Ok(Err(e)) if !e.is_retryable() => return Err(e),
             Ok(Err(e)) => {
                 left.keep(event);
@@ -63,10 +63,12 @@ async fn round(inner: &Inner, left: &mut Left) -> Result<usize> {
         }
     }
     left.rest();
-    if let Some(e) = again {
+    // Where some got through, the trouble is that of a project, for which the others do not wait.
+    let waits = if through == 0 { failed.take() } else { None };
+    if let Some(e) = again.or(failed) {
         inner.trouble(Cycle::Intake, &e, left.pause());
     }
-    failed.map_or(Ok(count), Err)
+    waits.map_or(Ok(count), Err)
 }
 
 fn span(claimed: &ClaimedEvent) -> tracing::Span {

@@ -87,7 +87,9 @@ impl Pulse {
 
     pub(super) fn failed(&self, cycle: Cycle, error: &Error, clock: &dyn Clock) {
         self.beats[cycle as usize].failing.store(true, Ordering::Relaxed);
-        remember(&mut self.memory().faults, StoreFault { at: clock.now(), cycle, error: error.to_string() });
+        // The clock may be the host's: its code is not run under the lock.
+        let fault = StoreFault { at: clock.now(), cycle, error: error.to_string() };
+        remember(&mut self.memory().faults, fault);
     }
 
     /// Remembers an attempt if it failed.

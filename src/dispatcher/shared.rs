@@ -59,9 +59,16 @@ impl Inner {
         self.observers.tell(|| Observation::StoreFailed { cycle, error, pause });
     }
 
-    /// Asks where deliveries of these targets go now. A host's policy source may panic.
+    /// Asks where deliveries of these targets go now. A host's policy source may panic, or leave targets out: that says nothing of
+    /// whether they are gone.
     pub(crate) async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        let panicked = || Error::new(ErrorKind::Unavailable, "the policy source panicked");
-        caught(self.source.resolve(targets)).await.unwrap_or_else(|Panicked| Err(panicked()))
+        let fault = |what: String| Err(Error::new(ErrorKind::Unavailable, format!("the policy source {what}")));
+        match caught(self.source.resolve(targets)).await {
+            Ok(Ok(resolved)) if resolved.len() != targets.len() => {
+                fault(format!("gave {} answers for {} targets", resolved.len(), targets.len()))
+            }
+            Ok(answer) => answer,
+            Err(Panicked) => fault("panicked".to_owned()),
+        }
     }
 }

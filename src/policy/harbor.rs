@@ -111,9 +111,9 @@ impl HarborPolicy {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid), by Harbor's rules; if a mask stands where nothing is stored; and if the
-    /// `auth_header` is masked while the address has another scheme, host or port than before: a secret cannot be sent
-    /// elsewhere by those who cannot see it.
+    /// [`Invalid`](crate::ErrorKind::Invalid), by Harbor's rules; if a mask stands where nothing is stored; if the
+    /// `auth_header` is masked while the address has another scheme, host or port than before; and if a mask stands while
+    /// `skip_cert_verify` is switched on: a secret cannot be sent elsewhere by those who cannot see it.
     pub fn replacing(mut self, old: &Policy) -> Result<PolicyDraft> {
         let stored = mask::remove(&mut self.targets, old)?;
         let mut draft = PolicyDraft::try_from(self)?;
@@ -376,6 +376,18 @@ mod tests {
         let mut moved = masked.clone();
         moved.targets[0].address = "https://ci.example.com/other".to_owned();
         assert_eq!(moved.replacing(&old).unwrap().targets[0].auth_header, old.targets[0].target.auth_header);
+        // Nor is whoever stands in between.
+        let token = stored([Target::http("https://ci.example.com/hook?token=s3cret").unwrap()]);
+        for old in [&old, &token] {
+            let mut unverified = HarborPolicy::masked(old);
+            unverified.targets[0].skip_cert_verify = true;
+            let error = unverified.clone().replacing(old).unwrap_err().to_string();
+            assert!(error.starts_with("skip_cert_verify: ") && !error.contains("s3cret"), "{error}");
+            let stands = HarborPolicy::with_secrets(old);
+            (unverified.targets[0].address, unverified.targets[0].auth_header) =
+                (stands.targets[0].address.clone(), stands.targets[0].auth_header.clone());
+            assert!(unverified.replacing(old).is_ok());
+        }
         // As a new policy, or a target more, there is nothing that it stands for.
         assert!(PolicyDraft::try_from(masked.clone()).unwrap_err().to_string().starts_with("auth_header: ********"));
         let mut more = masked;

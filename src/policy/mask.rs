@@ -48,6 +48,13 @@ pub(super) fn remove<'p>(targets: &mut [HarborTarget], old: &'p Policy) -> Resul
 }
 
 fn keep(target: &mut HarborTarget, stored: &Target) -> Result<()> {
+    let is_masked = target.address == address(stored) && target.address.contains(MASK);
+    let unverified = target.skip_cert_verify && !stored.skip_cert_verify && stored.address.url().scheme() == "https";
+    // Whoever stands in between, and may change the policy, must not get a secret that they cannot see.
+    if unverified && (is_masked || target.auth_header == MASK) {
+        let message = format_args!("is switched on, and {MASK} keeps a stored secret; give the secret anew");
+        return Err(Error::invalid("skip_cert_verify", message));
+    }
     if target.address == address(stored) {
         stored.address.expose().clone_into(&mut target.address);
     }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use url::Url;
+use zeroize::Zeroize as _;
 
 use super::TargetOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -193,6 +194,15 @@ impl Address {
     }
 }
 
+/// The parsed form is wiped as the text is.
+impl Drop for Address {
+    fn drop(&mut self) {
+        if let Ok(nothing) = Url::parse("data:") {
+            String::from(std::mem::replace(&mut self.url, nothing)).zeroize();
+        }
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/[redacted]", self.origin())
@@ -215,7 +225,9 @@ impl FromStr for Address {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Error::invalid("address", "contains a space or a control character; percent-encode it"));
         }
-        let Some((scheme, _)) = text.split_once("://") else {
+        // What stands in front may be anything, if the scheme was forgotten and a URL stands in the query.
+        let is_scheme = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let Some(scheme) = text.split_once("://").map(|(scheme, _)| scheme).filter(is_scheme) else {
             return Err(Error::invalid("address", "has no scheme; start it with http:// or https://"));
         };
         if scheme != "http" && scheme != "https" {
@@ -274,7 +286,9 @@ mod tests {
         let message = |text: &str| text.parse::<Address>().unwrap_err().to_string();
         assert_eq!(message("  "), "empty URL");
         assert_eq!(message("ftp://example.com"), "invalid scheme: ftp");
-        assert_eq!(message("example.com/hook"), "address: has no scheme; start it with http:// or https://");
+        for no_scheme in ["example.com/hook", "ci/?token=s3cret&to=http://x/", "u:s3cret@ci://x"] {
+            assert_eq!(message(no_scheme), "address: has no scheme; start it with http:// or https://");
+        }
         assert!(message("http://").starts_with("address: "));
         assert!(message("http://a b/").contains("space"));
         assert!(message("http://a/\r\nX: y").contains("control character"));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::Webhooks;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Guarded, SystemClock};
 use crate::dispatcher::{Figures, Inner, Pulse};
 #[allow(unused_imports)] // `ErrorKind` is named in the documentation
 use crate::error::{Error, ErrorKind, Result};
@@ -82,7 +82,7 @@ impl Builder {
 
     /// Replaces the system's clock as the source of the times that people read.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Arc::new(Guarded(clock));
         self
     }
 

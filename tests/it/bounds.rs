@@ -24,7 +24,10 @@ const LATER: Duration = Duration::from_millis(1100);
 
 /// Remembers the bounds that were reached.
 #[derive(Clone, Debug, Default)]
-struct Reached(Arc<Mutex<Vec<(Bound, Option<ProjectId>)>>>);
+struct Reached(Arc<Mutex<Vec<Of>>>);
+
+/// A bound, and whose it is.
+type Of = (Bound, Option<ProjectId>);
 
 impl Observer for Reached {
     fn observe(&self, what: &Observation<'_>) {
@@ -129,7 +132,7 @@ async fn bytes_and_the_sum_of_all_projects_are_bounded<S: Fresh>() {
 async fn what_is_beyond_a_bound_can_be_parked<S: Fresh>() {
     let receiver = Receiver::start(|_| 200).await;
     let bounds = bounds(|bounds| (bounds.project, bounds.at_bound) = (Room::deliveries(0), AtBound::Park));
-    let (hooks, reached, _folder) = hooks::<S>(bounds, &[receiver.url.clone()]).await;
+    let (hooks, reached, _folder) = hooks::<S>(bounds, std::slice::from_ref(&receiver.url)).await;
     assert_eq!(hooks.notify(&push(LARGE)).await.unwrap(), Notified::Queued);
     fan_out(&hooks).await;
     let parked = hooks.deliveries(&Filter::all().state(StateKind::Parked), Page::first(9)).await.unwrap();

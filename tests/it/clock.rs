@@ -104,4 +104,35 @@ async fn a_date_to_wait_for_is_read_on_the_hosts_clock<S: Fresh>() {
     }
 }
 
-on_every_store!(retries_keep_their_pace, a_date_to_wait_for_is_read_on_the_hosts_clock);
+/// A clock of no use: it panics, or shows a year that a database has no room for.
+#[derive(Clone, Copy, Debug)]
+struct Useless(Option<DateTime<Utc>>);
+
+impl Clock for Useless {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.expect("a host's clock panics")
+    }
+}
+
+async fn a_clock_of_no_use_stops_nothing<S: Fresh>() {
+    for clock in [None, Some(DateTime::<Utc>::MAX_UTC), Some(DateTime::<Utc>::MIN_UTC)] {
+        let (store, _folder) = S::fresh().await;
+        let mut settings = Settings::harbor();
+        settings.retry.schedule = Schedule::Delays { delays: vec![Duration::from_millis(20)], jitter: 0.0 };
+        let hooks = Webhooks::builder(store, loopback()).settings(settings).clock(Useless(clock)).build().unwrap();
+        let answer = move |n| if n == 0 { (503, vec![("retry-after", "1")]) } else { (200, vec![]) };
+        let receiver = Receiver::with_headers(answer).await;
+        let draft = PolicyDraft::new("ci").on(EventType::PushArtifact).target(Target::http(&receiver.url).unwrap());
+        hooks.policies().create(PROJECT, draft).await.unwrap();
+        let running = Running::start(&hooks);
+        hooks.notify(&push()).await.unwrap();
+        assert_eq!(end_state(&hooks).await, State::Delivered);
+        running.stop().await;
+    }
+}
+
+on_every_store!(
+    retries_keep_their_pace,
+    a_date_to_wait_for_is_read_on_the_hosts_clock,
+    a_clock_of_no_use_stops_nothing
+);

@@ -1,9 +1,11 @@
-//! A secret shows nowhere: not in `Debug`, errors, events of `tracing`, the history, or what readers of policies get.
+//! A secret shows nowhere: not in `Debug`, errors, events of `tracing`, what the HTTP client and the database driver log, the
+//! history, or what readers of policies get.
 //!
 //! Harbor and Hook0 give secrets to whoever may read; CNCF Distribution writes them into its log at the start.
 
+use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
 use harbor_webhook::policy::{Address, HarborPolicy, PolicyDraft, Target};
@@ -43,6 +45,32 @@ impl Log {
     }
 }
 
+/// Where what the dependencies log goes: each test runs on a thread of its own.
+struct ByThread;
+
+thread_local! {
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+impl log::Log for ByThread {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        LOG.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOG.with_borrow_mut(|log| log.iter_mut().for_each(|log| writeln!(log, "{}", record.args()).unwrap()));
+    }
+
+    fn flush(&self) {}
+}
+
+fn log_dependencies_to(log: &Log) {
+    LOG.set(Some(log.clone()));
+    // Fails if another test was faster.
+    let _ = log::set_logger(&ByThread);
+    log::set_max_level(log::LevelFilter::Trace);
+}
+
 /// An error with all that is underneath.
 fn told(error: &Error) -> String {
     let mut told = format!("{error} {error:?}");
@@ -71,6 +99,7 @@ async fn a_secret_shows_nowhere() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
     let _logging = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+    log_dependencies_to(&log);
     let (refusing, redirecting) = (Receiver::start(|_| 500).await, Receiver::start(|_| 302).await);
     let port = refusing.url.rsplit(':').next().unwrap().to_owned();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -136,10 +165,31 @@ async fn a_secret_shows_nowhere() {
 
     let logged = log.text();
     assert!(logged.contains("attempt made") && logged.contains("TRACE"), "nothing was captured");
+    assert!(logged.contains("starting new connection"), "the HTTP client's log was not captured");
     for (what, text) in [("the log", &logged), ("what is shown", &seen)] {
         let lines: Vec<_> = text.lines().filter(|line| line.contains(MARK)).collect();
         assert!(lines.is_empty(), "{what} has {} lines with the secret: {}", lines.len(), lines.join("\n"));
     }
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn the_driver_of_postgresql_logs_no_secret() {
+    use crate::support::postgres::{schema, url};
+
+    let log = Log::default();
+    let store = harbor_webhook::store::PostgresStore::connect(url(), &schema()).unwrap();
+    log_dependencies_to(&log);
+    store.migrate().await.unwrap();
+    let hooks = Webhooks::builder(store, loopback()).build().unwrap();
+    let target = || secret(&format!("http://u-{MARK}:p-{MARK}@127.0.0.1:1/{TOKEN}?token={MARK}"));
+    let draft = || PolicyDraft::new("ci").on(EventType::PushArtifact).target(target());
+    let policy = hooks.policies().create(PROJECT, draft()).await.unwrap();
+    hooks.policies().replace(policy.id, draft().target(target())).await.unwrap();
+    let logged = log.text();
+    assert!(logged.contains("INSERT INTO") && logged.contains("with parameters: ["), "nothing was captured");
+    let lines: Vec<_> = logged.lines().filter(|line| line.contains(MARK)).collect();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
 }
 
 /// As Go's client does it for Harbor: as `Authorization`, unless there is another one.

@@ -66,4 +66,6 @@ mod troubled;
 #[cfg(feature = "postgres")]
 mod troubled_server;
 mod watching;
+#[cfg(target_os = "linux")]
+mod wiped;
 mod zero_bytes;

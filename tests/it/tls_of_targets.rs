@@ -1,14 +1,18 @@
 //! What a target says about TLS: whom its server may descend from, and who the sender is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use harbor_webhook::delivery::{DeadReason, FailureKind, State};
-use harbor_webhook::policy::{Address, PolicyDraft, PolicyTarget, Target};
+use harbor_webhook::policy::{Address, ClientIdentity, PolicyDraft, PolicyTarget, Target};
 use harbor_webhook::store::{Filter, MemoryStore, Page};
 use harbor_webhook::transport::{Request, ReqwestTransport, Response, Transport, TransportError};
 use harbor_webhook::{ErrorKind, EventType, Webhooks};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
@@ -119,6 +123,61 @@ async fn each_target_has_its_own() {
     let states: Vec<_> = policy.targets.iter().map(state).collect();
     let dead = State::Dead(DeadReason::Exhausted);
     assert_eq!(states, [State::Delivered, dead, dead]);
+}
+
+/// A server that notes under which certificate each request came, and keeps its connections. Gives what was noted.
+async fn noting(server: &Issuer, clients: &Issuer) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let key = KeyPair::generate().unwrap();
+    let cert = issue(server, &key, "127.0.0.1", 4000);
+    let mut roots = RootCertStore::empty();
+    roots.add(clients.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build().unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(vec![cert], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&noted);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, notes) = (acceptor.clone(), Arc::clone(&notes));
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                let shown = stream.get_ref().1.peer_certificates().map(|chain| chain[0].to_vec()).unwrap_or_default();
+                while let Ok(1..) = stream.read(&mut [0; 4096]).await {
+                    notes.lock().unwrap().push(shown.clone());
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+            });
+        }
+    });
+    (url, noted)
+}
+
+/// The connection of one target, kept, would speak in its name for the other.
+#[tokio::test]
+async fn targets_with_different_certificates_share_no_connection() {
+    let (ours, clients) = (issuer(), issuer());
+    let (url, noted) = noting(&ours, &clients).await;
+    let (address, destination): (Address, _) = (url.parse().unwrap(), loopback());
+    let (one, other): (ClientIdentity, ClientIdentity) =
+        (identity(&clients).parse().unwrap(), identity(&clients).parse().unwrap());
+    let shown = |identity: Option<&ClientIdentity>| {
+        let pem = identity.map(|identity| CertificateDer::from_pem_slice(identity.expose().as_bytes()).unwrap());
+        pem.map(|der| der.to_vec()).unwrap_or_default()
+    };
+    let bundle = ours.pem().parse().unwrap();
+    let transport = ReqwestTransport::new();
+    let order = [Some(&one), Some(&other), None, Some(&one), Some(&other), None];
+    for skip in [false, true] {
+        for identity in order {
+            let mut request = Request::new(&address, Bytes::from_static(b"{}"), &destination);
+            (request.client_identity, request.ca_bundle, request.skip_cert_verify) = (identity, Some(&bundle), skip);
+            assert_eq!(transport.send(request).await.unwrap().status, 200);
+        }
+        assert_eq!(std::mem::take(&mut *noted.lock().unwrap()), order.map(shown));
+    }
 }
 
 #[tokio::test]

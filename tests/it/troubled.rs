@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use harbor_webhook::delivery::{Delivery, State};
+use harbor_webhook::delivery::{Delivery, FailureKind, State};
 use harbor_webhook::policy::{Policy, PolicyDraft, Target};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease,
@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     OneProject,
     Resolve,
     ResolvePanics,
+    /// `resolve` answers, but to nothing that was asked.
+    ResolveEmpty,
     Settle,
     /// `status` does not fail, it does not answer.
     Status,
@@ -68,6 +70,9 @@ impl PolicySource for Failing {
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
         self.at(Fault::Resolve)?;
         self.at(Fault::ResolvePanics).expect("a host's policy source panics");
+        if self.at(Fault::ResolveEmpty).is_err() {
+            return Ok(Vec::new());
+        }
         self.store.resolve(targets).await
     }
 }
@@ -186,7 +191,7 @@ async fn an_event_that_could_not_be_fanned_out_is_at_once_when_it_can() {
 
 #[tokio::test(start_paused = true)]
 async fn deliveries_whose_targets_cannot_be_resolved_wait_and_lose_nothing() {
-    for fault in [Fault::Resolve, Fault::ResolvePanics] {
+    for fault in [Fault::Resolve, Fault::ResolvePanics, Fault::ResolveEmpty] {
         let (sent, took) = outage(fault).await;
         assert_eq!(sent, 1, "{fault:?}");
         assert!(took < Duration::from_secs(10), "{fault:?} {took:?}");
@@ -222,4 +227,57 @@ async fn the_trouble_of_one_project_is_not_that_of_the_others() {
     tokio::time::sleep(Duration::from_secs(90)).await;
     assert_eq!(sent.0.load(Ordering::Relaxed), 150);
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_whose_events_fail_all_the_time_does_not_slow_the_others() {
+    let (hooks, sent, _) = failing(Fault::OneProject).await;
+    let running = Running::start(&hooks);
+    let begun = Instant::now();
+    for _ in 0..500 {
+        hooks.notify(&push_to(BROKEN)).await.unwrap();
+        hooks.notify(&push()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while sent.0.load(Ordering::Relaxed) < 500 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+    running.stop().await;
+}
+
+/// Says more than it may.
+#[derive(Debug)]
+struct Verbose;
+
+#[async_trait]
+impl Transport for Verbose {
+    async fn send(&self, request: Request<'_>) -> Result<Response, TransportError> {
+        if request.address.expose().ends_with("answers") {
+            let mut answer = Response::new(500);
+            answer.body = vec![b'x'; 10_000_000];
+            return Ok(answer);
+        }
+        Err(TransportError::new(FailureKind::Other, "x".repeat(10_000_000)))
+    }
+}
+
+#[tokio::test]
+async fn what_a_hosts_transport_says_is_bounded() {
+    let mut settings = Settings::harbor();
+    settings.retry.max_retries = 0;
+    let hooks = Webhooks::builder(MemoryStore::new(), loopback()).settings(settings).transport(Verbose);
+    let hooks = hooks.build().unwrap();
+    let target = |path: &str| Target::http(&format!("http://127.0.0.1:9/{path}")).unwrap();
+    let draft = PolicyDraft::new("ci").on(EventType::PushArtifact).target(target("answers")).target(target("fails"));
+    hooks.policies().create(PROJECT, draft).await.unwrap();
+    let running = Running::start(&hooks);
+    hooks.notify(&push()).await.unwrap();
+    end_state(&hooks).await;
+    running.stop().await;
+    for delivery in hooks.deliveries(&Filter::all(), Page::first(10)).await.unwrap() {
+        let detail = hooks.delivery(delivery.id).await.unwrap().unwrap();
+        assert_eq!(detail.attempts.len(), 1);
+        assert!(format!("{detail:?}").len() < 20_000);
+    }
 }

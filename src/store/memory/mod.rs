@@ -36,7 +36,7 @@ use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
     PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
 };
-use crate::clock::{Clock, SystemClock, instant};
+use crate::clock::{Clock, Guarded, SystemClock, instant};
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::event::{Event, EventType};
@@ -92,7 +92,7 @@ impl MemoryStore {
         let inner = Inner {
             state: Mutex::new(State::new(Bounds { deliveries: deliveries.max(10), bytes: BYTES })),
             policies: Mutex::default(),
-            clock: Arc::new(clock),
+            clock: Arc::new(Guarded(clock)),
             start: instant(),
             changed: Notify::new(),
         };
@@ -148,11 +148,13 @@ impl PolicySource for MemoryStore {
 #[async_trait]
 impl PolicyStore for MemoryStore {
     async fn create(&self, project: ProjectId, draft: PolicyDraft) -> Result<Policy> {
-        self.lock_policies().create(project, draft, self.inner.clock.now())
+        let now = self.inner.clock.now();
+        self.lock_policies().create(project, draft, now)
     }
 
     async fn replace(&self, id: PolicyId, draft: PolicyDraft) -> Result<Policy> {
-        self.lock_policies().replace(id, draft, self.inner.clock.now())
+        let now = self.inner.clock.now();
+        self.lock_policies().replace(id, draft, now)
     }
 
     async fn delete(&self, which: PolicyFilter) -> Result<u64> {

@@ -1,14 +1,38 @@
+use std::error::Error as StdError;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{ToSql, WasNull, WrongType};
+use tokio_postgres::types::{IsNull, ToSql, Type, WasNull, WrongType};
 
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// A parameter that is a secret: the driver logs those of each statement, as `Debug` shows them.
+pub(super) struct Hidden<T>(pub(super) T);
+
+impl<T> fmt::Debug for Hidden<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl<T: ToSql> ToSql for Hidden<T> {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        self.0.to_sql(kind, out)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        T::accepts(kind)
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
 
 /// The longest time for a connection. The pool may have a shorter one of its own.
 const CONNECTION: Duration = Duration::from_secs(5);
@@ -154,7 +178,7 @@ fn no_connection(error: PoolError) -> Error {
 /// Sorts PostgreSQL's errors by what can be done about them.
 pub(super) fn failure(error: tokio_postgres::Error) -> Error {
     let Some(state) = error.code() else {
-        let source = std::error::Error::source(&error);
+        let source = StdError::source(&error);
         if source.is_some_and(|source| source.is::<WrongType>() || source.is::<WasNull>()) {
             let message = format!("a column of the webhook tables is not of its type: {}", words(&error));
             return Error::new(ErrorKind::Store, message).with_source(error);
@@ -186,7 +210,7 @@ pub(super) fn failure(error: tokio_postgres::Error) -> Error {
 
 /// The driver's own text holds the server's message only in its source.
 fn words(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
+    match StdError::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
@@ -218,7 +242,7 @@ pub(super) fn is_read_only(error: &Error) -> bool {
 }
 
 fn state(error: &Error) -> Option<&SqlState> {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let source = StdError::source(error).and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
     source.and_then(tokio_postgres::Error::code)
 }
 

@@ -49,7 +49,7 @@ use db::{Db, Schema, failure, is_read_only};
 use listen::Listener;
 use turns::Turns;
 
-use super::view::View;
+use super::view::{Seen, View};
 use super::{Appended, Fenced, OutboxRow, Settled, Settlement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -303,20 +303,13 @@ impl PostgresStore {
     }
 
     /// An answer from the view, after another look if it is too old.
-    async fn ask_view<T>(&self, max_age: Duration, answer: impl Fn(&View, Duration) -> Option<T>) -> Result<T> {
-        if let Some(answer) = answer(&self.inner.view, max_age) {
-            return Ok(answer);
-        }
-        let asked = Instant::now();
-        // A change in between makes a look worthless; more than a few in a row are not to be expected.
-        for _ in 0..8 {
-            self.bounded(async { policies::refresh(&self.db().await?, &self.inner.view).await }).await?;
-            // What was seen since the question is new enough, however long it took.
-            if let Some(answer) = answer(&self.inner.view, max_age.max(asked.elapsed())) {
-                return Ok(answer);
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
+    async fn ask_view<T>(&self, max_age: Duration, answer: impl Fn(&Seen) -> T) -> Result<T> {
+        self.inner
+            .view
+            .ask(max_age, answer, || {
+                self.bounded(async { policies::refresh(&self.db().await?, &self.inner.view).await })
+            })
+            .await
     }
 
     /// Whether the deliveries are at the bound. Counting them is not worth it for every claim.

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::db::{Db, Param, failure};
+use super::db::{Db, Hidden, Param, failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventType;
 use crate::id::{PolicyId, ProjectId, TargetId};
@@ -152,9 +152,10 @@ fn parts(which: PolicyFilter) -> (Option<i64>, Option<i64>) {
 
 async fn write_targets(db: &Db<'_>, policy: PolicyId, targets: &[Target], ids: &[Option<TargetId>]) -> Result<()> {
     for (position, (target, id)) in (0i32..).zip(targets.iter().zip(ids)) {
-        let (kind, address) = (target.target_type.as_str(), target.address.expose());
-        let auth = target.auth_header.as_ref().map(crate::policy::AuthHeader::expose);
-        let (skip, format, options) = (&target.skip_cert_verify, &target.payload_format, target.options.to_text());
+        let (kind, address) = (target.target_type.as_str(), Hidden(target.address.expose()));
+        let auth = Hidden(target.auth_header.as_ref().map(crate::policy::AuthHeader::expose));
+        let (skip, format) = (&target.skip_cert_verify, &target.payload_format);
+        let options = Hidden(target.options.to_text());
         let row: [Param<'_>; 8] = [&policy.0, &position, &kind, &address, &auth, skip, format, &options];
         match id.map(|id| id.0) {
             None => {

@@ -19,11 +19,11 @@ use crate::store::{
 #[async_trait]
 impl PolicySource for PostgresStore {
     async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
-        self.ask_view(max_age, |view, age| view.subscribers(project, kind, age)).await
+        self.ask_view(max_age, |seen| seen.subscribers(project, kind)).await
     }
 
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        self.ask_view(RESOLVE_AGE, |view, age| view.resolve(targets, age)).await
+        self.ask_view(RESOLVE_AGE, |seen| targets.iter().map(|target| seen.resolve(*target)).collect()).await
     }
 }
 

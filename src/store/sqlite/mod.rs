@@ -31,7 +31,7 @@ use tokio::sync::{Notify, OnceCell};
 use db::{Db, failure};
 use writer::{Durability, Writer};
 
-use super::view::View;
+use super::view::{Seen, View};
 use super::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
     Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
@@ -230,31 +230,19 @@ impl SqliteStore {
     }
 
     /// An answer from the view, after another look if it is too old.
-    async fn ask_view<T>(&self, max_age: Duration, answer: impl Fn(&View, Duration) -> Option<T>) -> Result<T> {
-        if let Some(answer) = answer(&self.inner.view, max_age) {
-            return Ok(answer);
-        }
-        let asked = Instant::now();
-        // A change in between makes a look worthless; more than a few in a row are not to be expected.
-        for _ in 0..8 {
-            self.read(policies::refresh).await?;
-            // What was seen since the question is new enough, however long it took.
-            if let Some(answer) = answer(&self.inner.view, max_age.max(asked.elapsed())) {
-                return Ok(answer);
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "the policies change faster than they can be read"))
+    async fn ask_view<T>(&self, max_age: Duration, answer: impl Fn(&Seen) -> T) -> Result<T> {
+        self.inner.view.ask(max_age, answer, || self.read(policies::refresh)).await
     }
 }
 
 #[async_trait]
 impl PolicySource for SqliteStore {
     async fn subscribers(&self, project: ProjectId, kind: EventType, max_age: Duration) -> Result<Vec<Arc<Policy>>> {
-        self.ask_view(max_age, |view, age| view.subscribers(project, kind, age)).await
+        self.ask_view(max_age, |seen| seen.subscribers(project, kind)).await
     }
 
     async fn resolve(&self, targets: &[TargetId]) -> Result<Vec<Resolved>> {
-        self.ask_view(RESOLVE_AGE, |view, age| view.resolve(targets, age)).await
+        self.ask_view(RESOLVE_AGE, |seen| targets.iter().map(|target| seen.resolve(*target)).collect()).await
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn forbidden(addr: IpAddr, private_networks: bool) -> Option<&'static
 /// A network and what is wrong with it.
 type Rule<A> = (A, u8, &'static str);
 
-const V4: [Rule<Ipv4Addr>; 12] = [
+const V4: [Rule<Ipv4Addr>; 13] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "is this network (0.0.0.0/8)"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "is this machine (127.0.0.0/8)"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "is link-local (169.254.0.0/16)"),
@@ -27,6 +27,7 @@ const V4: [Rule<Ipv4Addr>; 12] = [
     (Ipv4Addr::new(224, 0, 0, 0), 4, "is multicast (224.0.0.0/4)"),
     (Ipv4Addr::new(240, 0, 0, 0), 4, "is reserved (240.0.0.0/4)"),
     (Ipv4Addr::new(168, 63, 129, 16), 32, "is a cloud's host agent (168.63.129.16)"),
+    (Ipv4Addr::new(100, 100, 100, 200), 32, "is a cloud's metadata service (100.100.100.200)"),
 ];
 
 const V4_PRIVATE: [Rule<Ipv4Addr>; 4] = [
@@ -44,9 +45,18 @@ const V6: [Rule<Ipv6Addr>; 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "is for documentation (3fff::/20)"),
 ];
 
-/// Metadata services within fc00::/7.
-const V6_METADATA: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+/// Metadata services within fc00::/7, and what else gives credentials to machines there: those of AWS (which has all of its
+/// services for machines in that network), Google, Oracle and Scaleway.
+const V6_METADATA: [Rule<Ipv6Addr>; 4] = [
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32, "is a cloud's metadata service (fd00:ec2::/32)"),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128, "is a cloud's metadata service (fd20:ce::254)"),
+    (
+        Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+        128,
+        "is a cloud's metadata service (fd00:c1::a9fe:a9fe)",
+    ),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128, "is a cloud's metadata service (fd00:42::42)"),
+];
 
 fn forbidden_v4(addr: Ipv4Addr, private_networks: bool) -> Option<&'static str> {
     let within = |rules: &[Rule<Ipv4Addr>]| {
@@ -61,10 +71,14 @@ fn forbidden_v6(addr: Ipv6Addr, private_networks: bool) -> Option<&'static str> 
     if let Some(inside) = nat64(addr) {
         return forbidden_v4(inside, private_networks);
     }
-    let segments = addr.segments();
-    if V6_METADATA.contains(&addr) {
-        return Some("is a cloud's metadata service");
+    let within = |rules: &[Rule<Ipv6Addr>]| {
+        let holds = |(net, bits, _): &&Rule<Ipv6Addr>| same_prefix(net.to_bits(), addr.to_bits(), 128 - bits);
+        rules.iter().find(holds).map(|(_, _, rule)| *rule)
+    };
+    if let Some(rule) = within(&V6_METADATA) {
+        return Some(rule);
     }
+    let segments = addr.segments();
     if segments[0] & 0xfe00 == 0xfc00 {
         return if private_networks { None } else { Some("is a private address (fc00::/7)") };
     }
@@ -75,8 +89,7 @@ fn forbidden_v6(addr: Ipv6Addr, private_networks: bool) -> Option<&'static str> 
     if segments[4] & 0xfdff == 0 && segments[5] == 0x5efe {
         return Some("is an ISATAP address");
     }
-    let holds = |(net, bits, _): &&Rule<Ipv6Addr>| same_prefix(net.to_bits(), addr.to_bits(), 128 - bits);
-    V6.iter().find(holds).map(|(_, _, rule)| *rule)
+    within(&V6)
 }
 
 /// The IPv4 address within a NAT64 address (64:ff9b::/96), which is where the packets go.
@@ -95,7 +108,7 @@ mod tests {
     use super::*;
 
     /// Refused whatever the policy; then those that a policy for private networks lets through; then public ones.
-    const NEVER: [&str; 52] = [
+    const NEVER: [&str; 57] = [
         "0.0.0.0",
         "0.1.2.3",
         "127.0.0.1",
@@ -115,6 +128,7 @@ mod tests {
         "240.0.0.1",
         "255.255.255.255",
         "168.63.129.16",
+        "100.100.100.200",
         "::",
         "::1",
         // IPv4-mapped, IPv4-compatible, translated (SIIT).
@@ -128,6 +142,7 @@ mod tests {
         "64:ff9b::7f00:1",
         "64:ff9b::a9fe:a9fe",
         "64:ff9b::a83f:8110",
+        "64:ff9b::100.100.100.200",
         "64:ff9b:1::1",
         "64:ff9b:1::a00:1",
         "64:ff9b:0:0:0:1::1",
@@ -152,6 +167,10 @@ mod tests {
         "ff0e::1",
         "fd00:ec2::254",
         "fd20:ce::254",
+        // Credentials of pods, and the metadata services of two more clouds.
+        "fd00:ec2::23",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:42::42",
     ];
     const PRIVATE: [&str; 10] = [
         "10.0.0.1",

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -52,23 +52,30 @@ impl Rules {
     }
 
     fn check_denied(&self, port: Option<u16>, addr: IpAddr) -> Result<(), Blocked> {
+        // A NAT64 address leads to the one in it.
         let inside = match addr {
             IpAddr::V6(addr) => nat64(addr).map(IpAddr::V4),
             IpAddr::V4(_) => None,
         };
-        let lies_in = |network: &&IpNet| network.contains(&addr) || inside.is_some_and(|addr| network.contains(&addr));
-        if let Some(network) = self.denied.iter().find(lies_in) {
+        let leads = |to: &dyn Fn(IpAddr) -> bool| to(addr) || inside.is_some_and(to);
+        if let Some(network) = self.denied.iter().find(|network| leads(&|addr| network.contains(&addr))) {
             let call = format!("deny_network(\"{network}\")");
             return Err(Blocked::denied_with(addr, "is in a denied network", &call));
         }
-        let listens = |listener: &&SocketAddr| {
-            port == Some(listener.port())
-                && if listener.ip().is_unspecified() { is_this_machine(addr) } else { listener.ip() == addr }
-        };
-        match self.listeners.iter().find(listens) {
-            None => Ok(()),
-            Some(at) => Err(Blocked::denied_with(addr, "is a listener of the host", &format!("deny_listener({at})"))),
+        for listener in self.listeners.iter().filter(|listener| port == Some(listener.port())) {
+            for addr in [Some(addr), inside].into_iter().flatten() {
+                let is_it = if listener.ip().is_unspecified() { is_own(addr) } else { Some(listener.ip() == addr) };
+                match is_it {
+                    Some(false) => {}
+                    Some(true) => {
+                        let call = format!("deny_listener({listener})");
+                        return Err(Blocked::denied_with(addr, "is a listener of the host", &call));
+                    }
+                    None => return Err(Blocked::for_now(addr, "may be a listener of the host")),
+                }
+            }
         }
+        Ok(())
     }
 
     /// The rule that forbids an address, if one does.
@@ -125,12 +132,40 @@ fn normal(host: &str) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Whether the address is one of this machine's, which is when a socket can be bound to it.
-fn is_this_machine(addr: IpAddr) -> bool {
-    addr.is_unspecified()
-        || match UdpSocket::bind((addr, 0)) {
-            Ok(_) => true,
-            // Whatever else prevents it says nothing, so it is taken for ours.
-            Err(e) => e.kind() != ErrorKind::AddrNotAvailable,
+/// Whether the address is one of this machine's, which is when a socket can be bound to it. `None`: that cannot be told now.
+fn is_own(addr: IpAddr) -> Option<bool> {
+    if addr.is_unspecified() { Some(true) } else { tells(UdpSocket::bind((addr, 0)).map(drop)) }
+}
+
+/// What the attempt to bind a socket says. Whatever else prevents it says nothing, so the address is taken for ours.
+fn tells(bound: io::Result<()>) -> Option<bool> {
+    /// No file is free, in this process or on this machine: the same numbers on all Unixes.
+    const NO_FILE: [i32; 2] = [24, 23];
+    /// Linux without IPv6: no address of it is ours, and none can be connected to.
+    const NO_FAMILY: i32 = 97;
+    match bound {
+        Ok(()) => Some(true),
+        Err(e) if e.kind() == ErrorKind::AddrNotAvailable => Some(false),
+        Err(e) if cfg!(target_os = "linux") && e.raw_os_error() == Some(NO_FAMILY) => Some(false),
+        Err(e) if e.kind() == ErrorKind::OutOfMemory => None,
+        Err(e) if cfg!(unix) && e.raw_os_error().is_some_and(|code| NO_FILE.contains(&code)) => None,
+        Err(_) => Some(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_socket_it_is_not_said_that_an_address_is_ours() {
+        assert_eq!(is_own([127, 0, 0, 1].into()), Some(true));
+        assert_eq!(is_own([8, 8, 8, 8].into()), Some(false));
+        assert_eq!(tells(Err(ErrorKind::PermissionDenied.into())), Some(true));
+        if cfg!(target_os = "linux") {
+            let fails = |code| tells(Err(io::Error::from_raw_os_error(code)));
+            assert_eq!((fails(24), fails(23), fails(12)), (None, None, None));
+            assert_eq!(fails(97), Some(false));
         }
+    }
 }

@@ -117,6 +117,10 @@ fn the_hosts_own_listeners_can_be_denied() {
     assert!(connect(&one, "http://ci.example.com:8080/", "10.0.0.1").is_some());
     assert_eq!(connect(&one, "http://ci.example.com:8081/", "10.0.0.1"), None);
     assert_eq!(save(&one, "http://10.0.0.2:8080/"), None);
+    // A NAT64 address leads there too.
+    assert!(save(&one, "http://[64:ff9b::10.0.0.1]:8080/").unwrap().contains("is a listener of the host"));
+    assert!(connect(&one, "http://ci.example.com:8080/", "64:ff9b::a00:1").is_some());
+    assert_eq!(save(&one, "http://[64:ff9b::10.0.0.2]:8080/"), None);
     for unspecified in ["0.0.0.0:8080", "[::]:8080"] {
         let any = policy.clone().deny_listener(unspecified.parse().unwrap());
         assert!(save(&any, "http://127.0.0.1:8080/").is_some());

@@ -74,7 +74,8 @@ fn build(key: &Key, outside: &Outside) -> Result<Client, TransportError> {
     let builder = match &outside.proxy {
         Some(via) => builder.proxy(via.proxy.clone()),
         None => {
-            let guard = Guard { destination: key.destination.clone(), port: key.port };
+            let lookups = outside.lookups.clone();
+            let guard = Guard { destination: key.destination.clone(), port: key.port, lookups };
             builder.no_proxy().dns_resolver(guard)
         }
     };

@@ -29,7 +29,8 @@ pub(super) fn failure(error: reqwest::Error) -> TransportError {
 }
 
 pub(super) fn refused(blocked: &Blocked) -> TransportError {
-    TransportError::new(FailureKind::Blocked, blocked.to_string())
+    let kind = if blocked.is_for_now() { FailureKind::Connect } else { FailureKind::Blocked };
+    TransportError::new(kind, blocked.to_string())
 }
 
 /// What rustls found wrong: in the handshake, or after it, which is where a server refuses a client's certificate. A handshake that

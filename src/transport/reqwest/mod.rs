@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 
 use self::clients::Clients;
 use self::failure::{failure, refused};
-use self::guard::{Guard, Refused};
+use self::guard::{Guard, Lookups, Refused};
 use self::tls::Tls;
 use super::{Request, Response, Transport, TransportError};
 use crate::delivery::FailureKind;
@@ -34,6 +34,7 @@ pub struct ReqwestTransport {
 struct Outside {
     proxy: Option<Via>,
     roots: Option<CaBundle>,
+    lookups: Lookups,
 }
 
 /// A proxy, and whether it is what decides where webhooks may go.
@@ -64,7 +65,8 @@ impl ReqwestTransport {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) unless it is an `http` or `https` URL.
+    /// [`Invalid`](crate::ErrorKind::Invalid) unless it is an `http` URL. The HTTP client would verify the certificate of an `https`
+    /// proxy as it does the target's, or not at all, and show it the target's own.
     pub fn proxy(self, url: &str) -> Result<Self> {
         self.via(url, false)
     }
@@ -83,7 +85,7 @@ impl ReqwestTransport {
 
     fn via(mut self, url: &str, decides: bool) -> Result<Self> {
         let wrong = || Error::invalid("proxy", "is not a URL such as http://proxy.example.com:3128");
-        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !url.starts_with("http://") {
             return Err(wrong());
         }
         let proxy = Proxy::all(url).map_err(|_| wrong())?;
@@ -96,7 +98,8 @@ impl ReqwestTransport {
         let (destination, url) = (request.destination, request.address.url());
         destination.check_address(request.address).map_err(|blocked| refused(&blocked))?;
         let (Some(Via { decides: false, .. }), Some(name)) = (&self.outside.proxy, url.domain()) else { return Ok(()) };
-        let guard = Guard { destination: destination.clone(), port: url.port_or_known_default() };
+        let lookups = self.outside.lookups.clone();
+        let guard = Guard { destination: destination.clone(), port: url.port_or_known_default(), lookups };
         match tokio::time::timeout(request.timeout, guard.look_up(name)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(Refused::Blocked(blocked))) => Err(refused(&blocked)),

@@ -30,6 +30,9 @@ pub(super) const PRIVATE: [&str; 3] = ["private.test", "private6.test", "mixed-p
 /// Names without an answer: none, a refusal, a failure.
 pub(super) const UNKNOWN: [&str; 3] = ["unknown.test", "refused.test", "failing.test"];
 
+/// Nobody answers for the names below.
+pub(super) const SILENT: &str = ".silent.test";
+
 /// Whether `moves.test` is at the metadata service by now.
 static MOVED: AtomicBool = AtomicBool::new(false);
 
@@ -77,7 +80,9 @@ pub(super) async fn serve() {
     tokio::spawn(async move {
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query).await {
-            socket.send_to(&answer(&query[..length]), from).await.unwrap();
+            if !question(&query[..length]).0.ends_with(SILENT) {
+                socket.send_to(&answer(&query[..length]), from).await.unwrap();
+            }
         }
     });
 }

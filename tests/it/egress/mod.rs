@@ -9,6 +9,8 @@ mod sink;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use harbor_webhook::delivery::{DeadReason, FailureKind, Outcome, State};
@@ -41,7 +43,7 @@ exec "$TEST" --exact "$NAME" --nocapture
 "#;
 
 /// Where no webhook goes under either policy, by what is written in the URL.
-const LITERALS: [&str; 41] = [
+const LITERALS: [&str; 44] = [
     "127.0.0.1",
     "127.1",
     "2130706433",
@@ -81,6 +83,9 @@ const LITERALS: [&str; 41] = [
     "[3fff::1]",
     "[fd00:ec2::254]",
     "[fd20:ce::254]",
+    "[fd00:ec2::23]",
+    "[64:ff9b::100.100.100.200]",
+    "100.100.100.200",
     "[fe80::1]",
     "[ff02::1]",
 ];
@@ -133,6 +138,7 @@ async fn inside() {
     own_listeners_are_denied(&sink).await;
     an_explicit_proxy_gets_only_what_is_allowed(&sink).await;
     a_blocked_delivery_is_dead_at_once(&sink).await;
+    names_that_nobody_answers_for_leave_threads_for_others().await;
     println!("{} connections made", sink::connections());
 }
 
@@ -208,8 +214,10 @@ async fn redirects_are_not_followed(sink: &Sink) {
 async fn a_name_that_moves_is_judged_again(sink: &Sink) {
     let transport = ReqwestTransport::new();
     assert_eq!(post(&transport, "http://moves.test:8080/keep", &public()).await, Ok(200));
-    assert_eq!(post(&transport, "http://moves.test:8080/close", &public()).await, Ok(200));
-    // The first connection is used again, if it came back to the pool in time.
+    // The first connection is used again, if it came back to the pool in time, and by the second of these if it did not.
+    for _ in 0..2 {
+        assert_eq!(post(&transport, "http://moves.test:8080/close", &public()).await, Ok(200));
+    }
     assert!(sink.reached().iter().all(|at| *at == format!("{PUBLIC}:8080")));
     dns::move_name();
     let before = sink::connections();
@@ -245,7 +253,7 @@ async fn own_listeners_are_denied(sink: &Sink) {
     assert_eq!(post(&transport, "http://private.test:3128/", &denied).await, Ok(200));
     assert_eq!(sink.reached(), ["10.0.0.1:3128"]);
     let before = sink::connections();
-    for host in ["private.test", "also-private.test", "10.0.0.1", "[::ffff:10.0.0.1]"] {
+    for host in ["private.test", "also-private.test", "10.0.0.1", "[::ffff:10.0.0.1]", "[64:ff9b::10.0.0.1]"] {
         assert_eq!(post(&transport, &format!("http://{host}:8080/"), &denied).await, Err(FailureKind::Blocked));
     }
     assert_eq!(sink::connections(), before);
@@ -266,6 +274,8 @@ async fn an_explicit_proxy_gets_only_what_is_allowed(sink: &Sink) {
     }
     assert_eq!(post(&proxied, "http://unknown.test:8080/", &public()).await, Err(FailureKind::Dns));
     assert_eq!(sink::connections(), before);
+    // Its certificate would be verified as the target's is, so not at all where a policy says so.
+    assert!(ReqwestTransport::new().proxy("https://user:s3cret@private.test:3128").is_err());
     let decides = ReqwestTransport::new().proxy_that_decides("http://10.0.0.1:3128").unwrap();
     assert_eq!(post(&decides, "http://unknown.test:8080/", &public()).await, Ok(200));
     assert_eq!(sink.reached(), ["10.0.0.1:3128"]);
@@ -293,4 +303,23 @@ async fn a_blocked_delivery_is_dead_at_once(sink: &Sink) {
     );
     assert_eq!(sink::connections(), before);
     assert_eq!(sink.reached(), [""; 0]);
+}
+
+/// A lookup lives on when its attempt has ended.
+async fn names_that_nobody_answers_for_leave_threads_for_others() {
+    let (transport, mut all) = (Arc::new(ReqwestTransport::new()), tokio::task::JoinSet::new());
+    for n in 0..600 {
+        let transport = Arc::clone(&transport);
+        all.spawn(async move {
+            let (address, to): (Address, _) = (format!("http://n{n}{}:8080/", dns::SILENT).parse().unwrap(), public());
+            let mut request = Request::new(&address, Bytes::new(), &to);
+            request.timeout = Duration::from_millis(200);
+            let kind = transport.send(request).await.unwrap_err().kind();
+            assert!(matches!(kind, FailureKind::Timeout | FailureKind::Dns), "{kind:?}");
+        });
+    }
+    all.join_all().await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap().trim().parse::<usize>();
+    assert!(threads.unwrap() < 400, "{status}");
 }
