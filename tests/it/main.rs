@@ -23,6 +23,7 @@ mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
 mod failing_targets;
+mod flapping;
 mod format_props;
 mod formats;
 mod full_disk;
