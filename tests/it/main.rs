@@ -10,6 +10,7 @@ mod bridge_ways;
 #[cfg(feature = "testing")]
 mod broken_stores;
 mod clock;
+mod comebacks;
 #[cfg(feature = "testing")]
 mod conformance;
 mod crash;
