@@ -37,6 +37,7 @@ mod job_log;
 mod large_fan_out;
 #[cfg(feature = "signing")]
 mod leaks;
+mod many_dead;
 mod memory;
 mod metrics;
 mod operating;
