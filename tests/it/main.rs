@@ -41,6 +41,7 @@ mod many_dead;
 mod memory;
 mod metrics;
 mod operating;
+mod others_faults;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
