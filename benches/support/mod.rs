@@ -1,6 +1,7 @@
 //! What the benches of sending share.
 #![allow(dead_code)] // each of them uses a part
 
+pub(crate) mod bad;
 pub(crate) mod measure;
 pub(crate) mod pipeline;
 pub(crate) mod scene;

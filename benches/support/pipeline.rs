@@ -16,7 +16,7 @@ use super::scene::{self, Store};
 use super::sink::Sink;
 
 /// Requests on their way from producer to receiver at most.
-const WINDOW: usize = 1024;
+pub(crate) const WINDOW: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -28,11 +28,13 @@ pub(crate) struct Shape {
     /// Projects, with a policy each, that the events are spread over.
     pub(crate) projects: usize,
     pub(crate) deliveries: usize,
+    /// What is different from Harbor's settings besides.
+    pub(crate) tune: fn(&mut Settings),
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { concurrency: 64, producers: 16, targets: 1, projects: 16, deliveries: 25_600 }
+        Self { concurrency: 64, producers: 16, targets: 1, projects: 16, deliveries: 25_600, tune: |_| {} }
     }
 }
 
@@ -78,6 +80,7 @@ impl Work {
         let mut settings = Settings::harbor();
         settings.max_in_flight = self.shape.concurrency;
         settings.lane = LaneLimits::new(1_000_000, u32::try_from(self.shape.concurrency)?);
+        (self.shape.tune)(&mut settings);
         let deliveries: Arc<dyn DeliveryStore> = Arc::new(store.clone());
         let hooks = Webhooks::builder(store, scene::loopback()?).settings(settings).build()?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

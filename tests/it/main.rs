@@ -11,6 +11,7 @@ mod bridge_ways;
 #[cfg(feature = "testing")]
 mod broken_stores;
 mod clock;
+mod comebacks;
 #[cfg(feature = "testing")]
 mod conformance;
 mod crash;
@@ -24,6 +25,7 @@ mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
 mod failing_targets;
+mod flapping;
 mod format_props;
 mod formats;
 mod full_disk;
@@ -36,9 +38,11 @@ mod job_log;
 mod large_fan_out;
 #[cfg(feature = "signing")]
 mod leaks;
+mod many_dead;
 mod memory;
 mod metrics;
 mod operating;
+mod others_faults;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -7,4 +7,5 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod sending;
+pub(crate) mod simulated;
 pub(crate) mod stores;
