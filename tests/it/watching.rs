@@ -197,7 +197,7 @@ async fn a_full_store_is_seen() {
     };
     assert_eq!(full.kind(), ErrorKind::Full);
     let lines = diary.lines();
-    assert_eq!(lines[lines.len() - 2..], ["notified Full".to_owned(), format!("bound {} 1", Bound::Outbox.as_str())]);
+    assert_eq!(lines[lines.len() - 2..], [format!("bound {} 1", Bound::Outbox.as_str()), "notified Full".to_owned()]);
 }
 
 #[tokio::test(start_paused = true)]
