@@ -204,7 +204,8 @@ impl Breaker {
     }
 
     fn taken(&self, before: &Before) -> After {
-        let ramp = before.health.ramp.map(|ramp| ramp.saturating_mul(2).max(1));
+        // One more for each that was taken: twice as many when all that are under way were.
+        let ramp = before.health.ramp.map(|ramp| ramp.saturating_add(1));
         let ramp = ramp.filter(|ramp| *ramp < before.max_in_flight);
         let news = (before.health.failures >= self.told_after()).then_some(News::Recovered);
         After { health: Health { ramp, ..Health::default() }, gate: Gate::Stays, news }
@@ -328,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn after_a_try_that_was_taken_attempts_double_until_the_limit() {
+    fn each_attempt_that_was_taken_allows_one_more_until_the_limit() {
         let mut health = run(&BREAKER, &[Verdict::Failing; 5]).health;
         let mut ramps = vec![health.ramp];
         for _ in 0..3 {
-            health = BREAKER.after(&Before::new(health, Duration::ZERO, false, 8), Verdict::Healthy, 7).health;
+            health = BREAKER.after(&Before::new(health, Duration::ZERO, false, 4), Verdict::Healthy, 7).health;
             ramps.push(health.ramp);
         }
-        assert_eq!(ramps, [Some(1), Some(2), Some(4), None]);
+        assert_eq!(ramps, [Some(1), Some(2), Some(3), None]);
     }
 
     #[test]

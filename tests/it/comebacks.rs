@@ -77,10 +77,10 @@ async fn come_back(rate: Rate) -> (Vec<Call>, Vec<Call>) {
     (back, healthy)
 }
 
-/// One at first, and up to twice as many for each that was taken, up to the limit.
+/// One at first, and one more for each that was taken, up to the limit.
 fn check_ramp(calls: &[Call], limit: usize) {
     for call in calls {
-        let most = limit.min(1 << call.taken_before.min(30));
+        let most = limit.min(1 + call.taken_before);
         assert!(call.under_way <= most, "{} under way after {} were taken", call.under_way, call.taken_before);
     }
 }

@@ -68,7 +68,7 @@ pub async fn failures_close_a_lane<F: Factory>(factory: &F) -> Result<(), Broken
 /// What the store does against the contract.
 pub async fn a_lane_that_was_closed_begins_slowly<F: Factory>(factory: &F) -> Result<(), Broken> {
     let world = World::new(factory, 1).await?;
-    for _ in 0..12 {
+    for _ in 0..15 {
         world.deliver(&[0], LaneLimits::new(100, 4)).await?;
     }
     let mut short = breaker();
@@ -76,7 +76,7 @@ pub async fn a_lane_that_was_closed_begins_slowly<F: Factory>(factory: &F) -> Re
     let first = world.claim(LANES, LONG).await?;
     world.judged(Settlement::new(first.lease, Next::Retry(LONG)).verdict(Verdict::Failing, short)).await?;
     pause(LATER).await;
-    for wide in [1, 2, 4, 4] {
+    for wide in [1, 2, 3, 4, 4] {
         let claimed = world.claim_some(wide).await?;
         world.claims_nothing(LIMITS, &format!("beside {wide} from a lane that begins slowly")).await?;
         let (taken, rest) = claimed.split_first().ok_or_else(|| Broken::new(LIMITS, "unreachable"))?;
