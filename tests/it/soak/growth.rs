@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// From here on it counts: before, sweeps and vacuums have not come round often enough.
-const LONG_ENOUGH: Duration = Duration::from_secs(480);
+pub(super) const LONG_ENOUGH: Duration = Duration::from_secs(480);
 /// What everything may grow by, in parts of itself, and in what it is counted in: pages come eight kilobytes at a time, and
 /// vacuums not always in time.
 const SLACK: f64 = 1.25;

@@ -23,8 +23,10 @@ use receiver::Receiver;
 
 /// The pause before the second attempt.
 const RETRY: Duration = Duration::from_secs(1);
-/// How late it may be: generous, as the machine may be busy with other things. The figure is printed.
-const LATE: Duration = Duration::from_secs(15);
+/// How late it may be when nothing but the soak is tested.
+const LATE: Duration = Duration::from_secs(2);
+/// The same in a short one, which is one of many tests at once. The figure is printed.
+const LATE_AMONG_OTHERS: Duration = Duration::from_secs(15);
 /// How long the last ones may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked at what has grown.
@@ -84,8 +86,10 @@ async fn soak(hooks: &Webhooks, sizes: &impl Sizes) {
     }
     running.stop().await;
     println!("{}\n{growth}", receiver.summary());
-    assert!(receiver.latest() < LATE, "a retry was {:?} late", receiver.latest());
-    growth.check(Duration::from_secs(seconds.into()));
+    let soaked = Duration::from_secs(seconds.into());
+    let late = if soaked < growth::LONG_ENOUGH { LATE_AMONG_OTHERS } else { LATE };
+    assert!(receiver.latest() < late, "a retry was {:?} late", receiver.latest());
+    growth.check(soaked);
 }
 
 async fn produce(hooks: &Webhooks, receiver: &Receiver, rate: u32, end: Instant) {
