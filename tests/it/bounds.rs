@@ -157,7 +157,7 @@ async fn a_project_has_no_more_under_way_than_it_may<S: Fresh>() {
     let running = Running::start(&hooks);
     receiver.wait_for(24).await;
     running.stop().await;
-    assert_eq!(receiver.most_at_once(), 3);
+    assert!((2..=3).contains(&receiver.most_at_once()), "{} at once", receiver.most_at_once());
     assert_eq!(hooks.status().await.unwrap().waiting, 0);
 }
 
