@@ -123,7 +123,8 @@ pub struct Before {
     pub health: Health,
     /// The time since the first of its [failures](Health::failures).
     pub failing_for: Duration,
-    /// Whether its gate is closed: attempts that were under way when it was closed come in late, and count no further.
+    /// Whether its gate is closed, for a reason that [makes late](crate::store::Hold::makes_late) what was under way then: it
+    /// counts no further.
     pub closed: bool,
     /// How many attempts its limits allow to be under way.
     pub max_in_flight: u32,

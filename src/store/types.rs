@@ -71,6 +71,12 @@ impl Hold {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hold| hold.as_str() == name)
     }
+
+    /// Whether failures that come in while a lane is closed for this reason count as late
+    /// ([`Before::closed`](crate::delivery::breaker::Before::closed)). A project that is busy says nothing of its targets.
+    pub const fn makes_late(self) -> bool {
+        !matches!(self, Self::ProjectBusy)
+    }
 }
 
 /// Which policies.

@@ -8,7 +8,7 @@ use harbor_webhook::event::Artifact;
 use harbor_webhook::observe::{Bound, Observation, Observer};
 use harbor_webhook::policy::{PolicyDraft, Target};
 use harbor_webhook::settings::{AtBound, Room};
-use harbor_webhook::store::{Filter, Page, StateKind};
+use harbor_webhook::store::{Filter, Hold, Page, StateKind};
 use harbor_webhook::{Bounds, ErrorKind, Event, EventType, Notified, ProjectId, Registry, Webhooks};
 
 use crate::conformance::redb_store::RedbStore;
@@ -84,6 +84,7 @@ fn nowhere() -> Vec<String> {
 on_every_store!(
     a_project_that_has_too_much_waiting_is_refused,
     bytes_and_the_sum_of_all_projects_are_bounded,
+    a_busy_project_does_not_hide_that_its_target_is_down,
     what_is_beyond_a_bound_can_be_parked,
     a_project_has_no_more_under_way_than_it_may
 );
@@ -159,6 +160,22 @@ async fn a_project_has_no_more_under_way_than_it_may<S: Fresh>() {
     running.stop().await;
     assert!((2..=3).contains(&receiver.most_at_once()), "{} at once", receiver.most_at_once());
     assert_eq!(hooks.status().await.unwrap().waiting, 0);
+}
+
+/// A lane that is closed for a moment because its project is busy still counts failures: the circuit opens.
+async fn a_busy_project_does_not_hide_that_its_target_is_down<S: Fresh>() {
+    let (hooks, _, _folder) = hooks::<S>(bounds(|bounds| bounds.project_in_flight = 1), &nowhere()).await;
+    for _ in 0..20 {
+        hooks.notify(&push(LARGE)).await.unwrap();
+    }
+    let running = Running::start(&hooks);
+    let open = async {
+        while !hooks.status().await.unwrap().closed_lanes.iter().any(|lane| lane.why == Hold::CircuitOpen) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), open).await.expect("the circuit opens");
+    running.stop().await;
 }
 
 /// A store that does not count makes bounds an error instead of nothing.

@@ -151,9 +151,9 @@ impl Lane {
         if self.health.failures == 0 {
             self.failing_since = now;
         }
-        let (failing_for, closed) = (between(self.failing_since, now), self.closed_until > now);
-        let after =
-            breaker.after(&Before::new(self.health, failing_for, closed, self.max_in_flight), verdict, target.0);
+        let failing_for = between(self.failing_since, now);
+        let late = self.closed_until > now && self.hold().is_none_or(Hold::makes_late);
+        let after = breaker.after(&Before::new(self.health, failing_for, late, self.max_in_flight), verdict, target.0);
         self.health = after.health;
         match after.gate {
             Gate::Stays => {}

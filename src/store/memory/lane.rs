@@ -112,7 +112,8 @@ impl Lane {
             self.failing_since = now;
         }
         let failing_for = now.since(self.failing_since);
-        let before = Before::new(self.health, failing_for, self.gate() > now, self.limits.max_in_flight);
+        let late = self.closed.is_some_and(|(until, why)| until > now && why.makes_late());
+        let before = Before::new(self.health, failing_for, late, self.limits.max_in_flight);
         let After { health, gate, news, .. } = breaker.after(&before, verdict, id.0);
         self.health = health;
         match gate {

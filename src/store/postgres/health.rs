@@ -32,9 +32,9 @@ impl Patients {
             .rows(
                 "SELECT target_id, failures, failing, opened, ramp,
                    coalesce(extract(epoch FROM statement_timestamp() - failing_since), 0)::float8,
-                   gate_until > statement_timestamp(), max_in_flight, coalesce(gate_why = $2, false)
+                   gate_until > statement_timestamp(), max_in_flight, gate_why
                  FROM {s}.lanes WHERE target_id = ANY($1) ORDER BY target_id FOR NO KEY UPDATE",
-                &[&targets, &Hold::TargetDisabled.as_str()],
+                &[&targets],
             )
             .await?;
         rows.iter().map(read).collect::<Result<_, _>>().map(Self).map_err(failure)
@@ -92,7 +92,7 @@ impl Patients {
 
 impl Patient {
     fn close(&mut self, time: Duration, why: Hold) {
-        self.before.closed = true;
+        self.before.closed |= why.makes_late();
         if self.closes.is_none_or(|(longest, _)| longest < time) {
             self.closes = Some((time, why));
         }
@@ -114,8 +114,11 @@ fn read(row: &Row) -> Result<(i64, Patient), tokio_postgres::Error> {
     let health = Health::new(count(1)?, count(2)?, count(3)?, ramp);
     let since = if health.failures == 0 { 0.0 } else { row.try_get::<_, f64>(5)? };
     let failing_for = Duration::try_from_secs_f64(since).unwrap_or_default();
-    let before = Before::new(health, failing_for, row.try_get(6)?, count(7)?);
-    let patient = Patient { before, disabled: row.try_get(8)?, changed: false, began: false, closes: None };
+    let why = row.try_get::<_, Option<&str>>(8)?.and_then(Hold::from_name);
+    let late = row.try_get(6)? && why.is_none_or(Hold::makes_late);
+    let before = Before::new(health, failing_for, late, count(7)?);
+    let patient =
+        Patient { before, disabled: why == Some(Hold::TargetDisabled), changed: false, began: false, closes: None };
     Ok((row.try_get(0)?, patient))
 }
 

@@ -60,12 +60,12 @@ fn read(db: &Db<'_>, target: TargetId, now: Now) -> Result<Option<Lane>> {
             let since: i64 = row.get(4)?;
             let failing_for =
                 if health.failures == 0 { 0 } else { now.store.saturating_sub(since).max(0).unsigned_abs() };
-            let why: Option<String> = row.get(6)?;
-            let closed = row.get::<_, i64>(5)? > now.store;
+            let why = row.get::<_, Option<String>>(6)?.as_deref().and_then(Hold::from_name);
+            let late = row.get::<_, i64>(5)? > now.store && why.is_none_or(Hold::makes_late);
             Ok(Lane {
-                before: Before::new(health, Duration::from_millis(failing_for), closed, row.get(7)?),
+                before: Before::new(health, Duration::from_millis(failing_for), late, row.get(7)?),
                 failing_since: since,
-                disabled: why.as_deref() == Some(Hold::TargetDisabled.as_str()),
+                disabled: why == Some(Hold::TargetDisabled),
             })
         },
     )
