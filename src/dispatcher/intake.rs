@@ -128,7 +128,8 @@ async fn is_parked(inner: &Inner, event: &Event) -> Result<bool> {
     }
     let bound = inner.bound_reached(event.project_id).await?;
     if let Some(bound) = bound {
-        tracing::warn!(event = %event.id, project = %event.project_id, bound = bound.as_str(), "parked: too much waits");
+        // Observers are told. A line for each event would be a second flood.
+        tracing::debug!(event = %event.id, project = %event.project_id, bound = bound.as_str(), "parked: too much waits");
     }
     Ok(bound.is_some())
 }
