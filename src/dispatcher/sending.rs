@@ -53,9 +53,16 @@ async fn claim(
             unless_stopped(stopped, workers.low()).await;
             continue;
         }
-        match round(inner, room.min(ROUND), workers).await {
+        let room = room.min(ROUND);
+        match round(inner, room, workers).await {
             Ok(0) => idle.wait().await,
-            Ok(_) => idle.busy(),
+            Ok(count) => {
+                idle.busy();
+                // There may be no more: asking the store when is cheaper than another claim.
+                if count < room {
+                    idle.wait().await;
+                }
+            }
             Err(e) if e.is_retryable() => idle.trouble(&e).await,
             Err(e) => return Err(e),
         }
