@@ -34,6 +34,7 @@ mod full_server;
 mod header_injection;
 mod health;
 mod host_transactions;
+mod hung;
 mod job_log;
 mod large_fan_out;
 #[cfg(feature = "signing")]
