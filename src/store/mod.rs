@@ -60,6 +60,8 @@ mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod outbox;
 mod sealed;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod tally;
 mod types;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod view;
@@ -134,7 +136,7 @@ pub trait PolicyStore: PolicySource {
     /// Deletes policies and says how many. Deleting nothing is no error.
     async fn delete(&self, which: PolicyFilter) -> Result<u64>;
 
-    /// Lists policies, newest first.
+    /// Lists policies, newest first unless the page says otherwise.
     async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>>;
 
     /// Reads the global switch, after setting it if `on` is given. It is on in a new store.
@@ -188,8 +190,27 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// Changes the deliveries (or lanes) that `which` selects, at most `page.limit` of them, newest first.
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed>;
 
-    /// Lists deliveries, newest first. One whose lease ran out may stand there as leased until something is claimed.
+    /// Lists deliveries, newest first unless the page says otherwise. One whose lease ran out may stand there as leased until
+    /// something is claimed.
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>>;
+
+    /// How many deliveries are selected: as many as a listing without an end would show.
+    ///
+    /// By default they are listed, a thousand at a time. A store for many of them counts with each lane how many are in which state:
+    /// the numbers of deliveries of a project, a policy or a target, in one state or all, are asked for with every page that
+    /// people look at.
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        const PART: usize = 1000;
+        let (mut page, mut count) = (Page::first(PART), 0);
+        loop {
+            let listed = self.list(which, page).await?;
+            count += listed.len() as u64;
+            match listed.last() {
+                Some(last) if listed.len() == PART => page = Page::after(last.id.0, PART),
+                _ => return Ok(count),
+            }
+        }
+    }
 
     /// One delivery with its body and its attempts.
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>>;

@@ -182,13 +182,23 @@ impl Webhooks {
         self.inner.policy_store()?.switch(None).await
     }
 
-    /// Lists deliveries, newest first.
+    /// Lists deliveries, newest first unless the page says otherwise.
     ///
     /// # Errors
     ///
     /// The store's.
     pub async fn deliveries(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
         self.inner.deliveries.list(which, page).await
+    }
+
+    /// How many deliveries are selected. The bundled stores keep the numbers of each target and state; what a filter selects
+    /// by event type or time is counted when it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn count_deliveries(&self, which: &Filter) -> Result<u64> {
+        self.inner.deliveries.count(which).await
     }
 
     /// One delivery with its body and its attempts.

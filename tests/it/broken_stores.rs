@@ -58,6 +58,9 @@ enum Fault {
     UnparksAnew,
     CancelsInsteadOfForgetting,
     RepeatsTheLastOfAPage,
+    IgnoresTheSkip,
+    IgnoresTheOrder,
+    CountsEveryState,
     HidesAttempts,
     NeverSweeps,
     SweepsWhatWaits,
@@ -81,7 +84,7 @@ enum Fault {
 use Fault::*;
 
 /// The fault, a check that sees it, and how the sentence begins.
-const FAULTS: [(Fault, &str, &str); 54] = [
+const FAULTS: [(Fault, &str, &str); 57] = [
     (AppendsTheFirstOnly, "an_event_is_appended_once", "Adds events to the outbox, all or none"),
     (ForgetsEventIds, "an_event_is_appended_once", "An event whose id is remembered"),
     (GivesNewestEvents, "events_come_oldest_first", "Leases up to max events"),
@@ -118,6 +121,9 @@ const FAULTS: [(Fault, &str, &str); 54] = [
     (UnparksAnew, "an_operator_can_park", "Parked deliveries become due now"),
     (CancelsInsteadOfForgetting, "an_operator_can_forget", "The deliveries are deleted"),
     (RepeatsTheLastOfAPage, "listings_go_on_under_writes", "Lists deliveries, newest first"),
+    (IgnoresTheSkip, "listings_skip_and_turn_round", "Listings run from the newest"),
+    (IgnoresTheOrder, "listings_skip_and_turn_round", "Listings run from the newest"),
+    (CountsEveryState, "counts_agree_with_listings", "How many deliveries are selected"),
     (HidesAttempts, "each_result_leaves_its_state", "One delivery with its body"),
     (NeverSweeps, "a_sweep_never_takes_what_waits", "Removes history beyond keep"),
     (SweepsWhatWaits, "a_sweep_never_takes_what_waits", "What waits is never removed"),
@@ -376,7 +382,19 @@ impl DeliveryStore for Faulty {
         if self.has(RepeatsTheLastOfAPage) {
             page.after = page.after.map(|id| id + 1);
         }
+        if self.has(IgnoresTheSkip) {
+            page.skip = 0;
+        }
+        if self.has(IgnoresTheOrder) {
+            page.oldest_first = false;
+        }
         self.store.list(which, page).await
+    }
+
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        let mut which = which.clone();
+        which.state = which.state.filter(|_| !self.has(CountsEveryState));
+        self.store.count(&which).await
     }
 
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {

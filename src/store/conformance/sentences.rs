@@ -39,7 +39,9 @@ sentences! {
     PARK = "Due and leased deliveries are parked; a lease on one goes stale.";
     UNPARK = "Parked deliveries become due now; their attempts and age go on.";
     FORGET = "The deliveries are deleted with their attempts, in whatever state";
-    LISTED = "Lists deliveries, newest first.";
+    LISTED = "Lists deliveries, newest first unless the page says otherwise.";
+    PAGED = "Listings run from the newest to the oldest, or the other way if the page says so, and leave out as many of the first as it says.";
+    COUNTED = "How many deliveries are selected: as many as a listing without an end would show.";
     DETAIL = "One delivery with its body and its attempts.";
     SWEPT = "Removes history beyond keep, and gives up what waited too long.";
     WAITING_STAYS = "What waits is never removed.";
@@ -53,7 +55,7 @@ sentences! {
     REPLACED = "Replaces everything but the id, the project, the creation time and the creator, which stays when the draft names none.";
     TARGET_IDS = "Targets keep their ids as pair_targets says; targets without a partner get new ids, the rest are gone.";
     DELETED = "Deletes policies and says how many. Deleting nothing is no error.";
-    POLICIES = "Lists policies, newest first.";
+    POLICIES = "Lists policies, newest first unless the page says otherwise.";
     SWITCH = "Reads the global switch, after setting it if on is given. It is on in a new store.";
     REOPENED = "What a store keeps beyond its process it keeps whole: policies with their ids and secrets, the switch, the outbox, remembered ids, bodies, deliveries, attempts and gates.";
 }

@@ -65,6 +65,11 @@ impl Lane {
         self.fresh.len() + self.again.len() + self.held.len()
     }
 
+    /// Deliveries that are due now or later.
+    pub(super) fn due(&self) -> usize {
+        self.fresh.len() + self.again.len()
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
         let again = self.again.iter().map(|(_, id)| *id);
         self.fresh.iter().copied().chain(again).chain(self.held.iter().copied())

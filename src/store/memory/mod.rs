@@ -203,6 +203,10 @@ impl DeliveryStore for MemoryStore {
         Ok(self.state().list(which, page))
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        Ok(self.state().count(which) as u64)
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         Ok(self.state().detail(id))
     }

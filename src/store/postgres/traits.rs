@@ -165,12 +165,17 @@ impl DeliveryStore for PostgresStore {
         self.bounded(async { history::list(&self.db().await?, which, page).await }).await
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        self.bounded(async { history::count(&self.db().await?, which).await }).await
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         self.bounded(async { history::detail(&self.db().await?, id).await }).await
     }
 
     async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
-        self.bounded(async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await }).await
+        let sweep = || async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await };
+        self.bounded(giving_way(sweep)).await
     }
 
     async fn status(&self) -> Result<Status> {

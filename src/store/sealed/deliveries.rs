@@ -43,6 +43,10 @@ impl<S: DeliveryStore> DeliveryStore for Sealed<S> {
         self.store.list(which, page).await
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        self.store.count(which).await
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         self.store.detail(id).await
     }

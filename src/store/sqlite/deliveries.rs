@@ -11,15 +11,8 @@ use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::store::tally::{CANCELLED, DEAD, DELIVERED, DUE, LEASED, Tally};
 use crate::store::{Body, Claimed, Lease, Next, Settled, Settlement};
-
-/// The column `state`.
-pub(super) const DUE: i64 = 0;
-pub(super) const LEASED: i64 = 1;
-pub(super) const PARKED: i64 = 2;
-pub(super) const DELIVERED: i64 = 3;
-pub(super) const DEAD: i64 = 4;
-pub(super) const CANCELLED: i64 = 5;
 
 /// Lost leases that make a delivery poison.
 const MAX_LOSSES: i64 = 5;
@@ -148,7 +141,8 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
     if let Some((time, why)) = result.close_lane {
         health::close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
-    lane(db, target, (-i64::from(state != DUE), size), -1)?;
+    // In a disabled lane what is due again was parked just now, and counted there.
+    lane(db, target, Tally::default().step(Some(LEASED), Some(state), size))?;
     Ok(Settled::done(news.map(|news| (target, news))))
 }
 
@@ -215,20 +209,22 @@ fn lose_expired(db: &Db<'_>, until: i64, now: Now) -> Result<usize> {
             let detail = format!("its lease was lost {losses} times: the attempt seems to bring the sender down");
             end(db, *id, DEAD, Some(DeadReason::Poison.as_str()), Some(&detail), now)?;
         }
-        lane(db, *target, (-i64::from(poison), *size), -1)?;
+        lane(db, *target, Tally::default().step(Some(LEASED), Some(if poison { DEAD } else { DUE }), *size))?;
     }
     Ok(lost.len())
 }
 
-/// The lane has so many more deliveries that wait, with a body of this size each, and so many more in flight.
-pub(super) fn lane(db: &Db<'_>, target: TargetId, (waits, size): (i64, i64), flies: i64) -> Result<()> {
+/// Deliveries of the lane have changed: counts them where they are now.
+pub(super) fn lane(db: &Db<'_>, target: TargetId, tally: &Tally) -> Result<()> {
     db.displace(target);
-    if (waits, flies) == (0, 0) {
+    if *tally == Tally::default() {
         return Ok(());
     }
     let sql = "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
-                 bytes = max(0, bytes + ?4) WHERE target_id = ?1";
-    db.execute(sql, [target.0, waits, flies, waits * size]).map(|_| ())
+                 bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
+                 dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8) WHERE target_id = ?1";
+    let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled } = *tally;
+    db.execute(sql, [target.0, waiting, in_flight, bytes, parked, delivered, dead, cancelled]).map(|_| ())
 }
 
 /// Works out when the lanes that changed can be claimed from. A lane that was just served comes behind those that wait for

@@ -324,6 +324,11 @@ impl DeliveryStore for SqliteStore {
         self.read(move |db, _| history::list(db, &which, page, now)).await
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        let which = which.clone();
+        self.read(move |db, _| history::count(db, &which)).await
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         let now = self.now().await?;
         self.read(move |db, _| history::detail(db, id, now)).await

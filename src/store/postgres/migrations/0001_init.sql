@@ -109,6 +109,11 @@ CREATE TABLE {s}.lanes (
     max_in_flight bigint NOT NULL,
     waiting bigint NOT NULL DEFAULT 0,
     in_flight bigint NOT NULL DEFAULT 0,
+    -- Of those that wait, the parked ones; and what has ended and is kept. The row stays as long as there are any.
+    parked bigint NOT NULL DEFAULT 0,
+    delivered bigint NOT NULL DEFAULT 0,
+    dead bigint NOT NULL DEFAULT 0,
+    cancelled bigint NOT NULL DEFAULT 0,
     -- The bodies of what waits.
     bytes bigint NOT NULL DEFAULT 0,
     gate_until timestamptz NOT NULL DEFAULT '-infinity',
@@ -127,3 +132,4 @@ CREATE TABLE {s}.lanes (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 CREATE INDEX lanes_next ON {s}.lanes (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX lanes_policy ON {s}.lanes (policy_id);
+CREATE INDEX lanes_project ON {s}.lanes (project_id);

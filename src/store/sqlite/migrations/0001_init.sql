@@ -106,6 +106,11 @@ CREATE TABLE harbor_webhook_lanes (
     max_in_flight INTEGER NOT NULL,
     waiting INTEGER NOT NULL DEFAULT 0,
     in_flight INTEGER NOT NULL DEFAULT 0,
+    -- Of those that wait, the parked ones; and what has ended and is kept. The row stays as long as there are any.
+    parked INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
     -- The bodies of what waits.
     bytes INTEGER NOT NULL DEFAULT 0,
     gate_until INTEGER NOT NULL DEFAULT 0,
@@ -124,3 +129,4 @@ CREATE TABLE harbor_webhook_lanes (
 ) STRICT;
 CREATE INDEX harbor_webhook_lanes_next ON harbor_webhook_lanes (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX harbor_webhook_lanes_policy ON harbor_webhook_lanes (policy_id);
+CREATE INDEX harbor_webhook_lanes_project ON harbor_webhook_lanes (project_id);
