@@ -129,6 +129,11 @@ impl Filter {
         rest == Self::all()
     }
 
+    /// Whether it is all of some lanes.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.is_none() && self.is_of_lanes()
+    }
+
     /// Whether a delivery is selected.
     pub fn selects(&self, delivery: &Delivery) -> bool {
         self.id.is_none_or(|id| id == delivery.id)
@@ -191,7 +196,8 @@ pub enum Change {
     /// The lanes of the selected policy, target or project (of all, if none is given) that are closed for this reason open;
     /// deliveries are not touched. Those that failures had closed (`CircuitOpen`, `TargetDisabled`) start anew, as if none had happened.
     OpenLanes(Hold),
-    /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too, once open.
+    /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too, once open. With all of a policy,
+    /// target or project go the [hours](crate::store::Hour) that were counted.
     Forget,
 }
 

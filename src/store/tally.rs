@@ -1,6 +1,7 @@
 //! What a lane counts of its deliveries, for stores that keep it in a row.
 
 use super::StateKind;
+use crate::delivery::Attempt;
 
 /// The states of deliveries as the databases keep them.
 pub(super) const DUE: i64 = 0;
@@ -23,6 +24,16 @@ pub(super) struct Tally {
     pub(super) delivered: i64,
     pub(super) dead: i64,
     pub(super) cancelled: i64,
+    pub(super) tried: Tried,
+}
+
+/// Attempts, and the microseconds that they took.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Tried {
+    pub(super) taken: i64,
+    pub(super) failed: i64,
+    pub(super) us: i64,
+    pub(super) longest_us: i64,
 }
 
 impl Tally {
@@ -31,6 +42,16 @@ impl Tally {
         from.into_iter().for_each(|state| self.count(state, -1, size));
         to.into_iter().for_each(|state| self.count(state, 1, size));
         self
+    }
+
+    /// An attempt was written down.
+    pub(super) fn attempt(&mut self, attempt: &Attempt) {
+        let (taken, us) =
+            (attempt.outcome.is_success(), i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX));
+        self.tried.taken += i64::from(taken);
+        self.tried.failed += i64::from(!taken);
+        self.tried.us = self.tried.us.saturating_add(us);
+        self.tried.longest_us = self.tried.longest_us.max(us);
     }
 
     fn count(&mut self, state: i64, by: i64, size: i64) {

@@ -5,6 +5,7 @@ mod explain;
 mod health;
 mod lanes;
 mod operate;
+mod overview;
 mod policies;
 mod relay;
 mod send_test;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub use builder::Builder;
 pub use explain::{Explanation, Obstacle, PolicyExplained, TargetExplained};
 pub use operate::{Redelivered, Skipped};
+pub use overview::{PolicyState, TargetState};
 pub use policies::Policies;
 pub use relay::{EventSource, Relayed};
 

@@ -107,6 +107,9 @@ impl State {
         let selected: Vec<i64> = self.selected(which, page).map(|delivery| delivery.id.0).take(page.limit).collect();
         let next = selected.last().copied().filter(|_| selected.len() == page.limit);
         let count = selected.into_iter().filter(|id| self.change_one(*id, to)).count();
+        if to == Change::Forget && which.is_whole() && next.is_none() {
+            self.forget_hours(which);
+        }
         Changed::new(count as u64, next)
     }
 
@@ -141,6 +144,7 @@ impl State {
         }
         // A gate that nobody will open would outlive its lane for ever.
         self.open_lanes(&Filter::policy(policy), Hold::TargetDisabled);
+        self.forget_hours(&Filter::policy(policy));
         self.deleted.push_back((self.now, policy));
     }
 
@@ -148,6 +152,7 @@ impl State {
     pub(super) fn forget_policy(&mut self, policy: PolicyId, max: usize) -> usize {
         let ids = self.of_lanes(&Filter::policy(policy));
         ids.iter().take(max).for_each(|id| self.remove(*id));
+        self.forget_hours(&Filter::policy(policy));
         ids.len().min(max)
     }
 

@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 use super::db::{Db, Param, failure};
 use super::history::{Selection, params};
 use super::lanes::{self, CANCELLED, DUE, LEASED, Moves, PARKED};
+use super::overview::forget_hours;
 use crate::delivery::CancelReason;
 use crate::error::Result;
 use crate::id::PolicyId;
@@ -38,6 +39,9 @@ pub(super) async fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page) 
     let selected = selected.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(failure)?;
     let changed = apply(db, to, &selected).await?;
     let next = ids.last().copied().filter(|_| ids.len() == limit);
+    if to == Change::Forget && which.is_whole() && next.is_none() {
+        forget_hours(db, which).await?;
+    }
     Ok(Changed::new(changed, next))
 }
 
@@ -165,5 +169,6 @@ pub(super) async fn cancel_policy(db: &Db<'_>, policy: PolicyId) -> Result<()> {
         while change(db, &which, to, Page::first(1000)).await?.next.is_some() {}
     }
     // A gate that nobody will open would outlive its lane for ever.
-    open_lanes(db, &Filter::policy(policy), Hold::TargetDisabled).await.map(|_| ())
+    open_lanes(db, &Filter::policy(policy), Hold::TargetDisabled).await?;
+    forget_hours(db, &Filter::policy(policy)).await
 }

@@ -16,8 +16,8 @@ use crate::store::{ClosedLane, Detail, Filter, Hold, Page, SetAside, StateKind, 
 
 /// What a filter selects: only what it names stands in the statement, so that the planner sees which index fits.
 pub(super) struct Selection {
-    conditions: String,
-    values: Vec<Box<dyn ToSql + Sync + Send>>,
+    pub(super) conditions: String,
+    pub(super) values: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
 impl Selection {
@@ -64,12 +64,22 @@ pub(super) fn params(values: &[Box<dyn ToSql + Sync + Send>]) -> Vec<Param<'_>> 
 
 pub(super) async fn list(db: &Db<'_>, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
     let (end, values) = Selection::of(which).page(page);
-    let sql = format!(
-        "SELECT id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
-           created_at, updated_at, extract(epoch FROM due - statement_timestamp())::float8, detail
-         FROM {{s}}.deliveries {end}"
-    );
+    let sql = format!("SELECT {SHOWN} FROM {{s}}.deliveries {end}");
     db.rows(&sql, &params(&values)).await?.iter().map(read_delivery).collect()
+}
+
+/// The columns of a delivery that are shown.
+const SHOWN: &str = "id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
+                     created_at, updated_at, extract(epoch FROM due - statement_timestamp())::float8, detail";
+
+/// The newest delivery of each policy.
+pub(super) async fn newest(db: &Db<'_>, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+    let policies: Vec<i64> = policies.iter().map(|policy| policy.0).collect();
+    let sql = format!(
+        "SELECT {SHOWN} FROM unnest($1::bigint[]) p(policy) CROSS JOIN LATERAL
+         (SELECT * FROM {{s}}.deliveries WHERE policy_id = p.policy ORDER BY id DESC LIMIT 1) d"
+    );
+    db.rows(&sql, &[&policies]).await?.iter().map(read_delivery).collect()
 }
 
 /// How many deliveries are selected. What lanes count is not counted anew.

@@ -30,7 +30,9 @@ pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]
     let mut settled = vec![Settled::STALE; results.len()];
     for Done { n, target, size } in done {
         let (Some(result), Some(settled)) = (results.get(n), settled.get_mut(n)) else { continue };
-        moves.of(target).step(Some(LEASED), Some(state(&result.next)), size);
+        let lane = moves.of(target);
+        lane.step(Some(LEASED), Some(state(&result.next)), size);
+        result.attempt.iter().for_each(|attempt| lane.attempt(attempt));
         let news = patients.judge(target, result.verdict);
         *settled = Settled::done(news.map(|news| (TargetId(target), news)));
         if let Some((time, why)) = result.close_lane {
@@ -38,7 +40,7 @@ pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]
         }
     }
     patients.write(db, &mut moves).await?;
-    lanes::apply_and_commit(db, &moves, false).await?;
+    lanes::settle_and_commit(db, &moves).await?;
     let mut settled = settled.into_iter();
     Ok(calls.iter().map(|call| settled.by_ref().take(call.len()).collect()).collect())
 }

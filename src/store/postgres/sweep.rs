@@ -6,9 +6,10 @@ use super::change::forget;
 use super::db::{Db, failure};
 use super::lanes::{self, DEAD, DELIVERED, DUE, Moves};
 use super::millis;
+use super::overview::sweep_hours;
 use crate::delivery::DeadReason;
 use crate::error::Result;
-use crate::store::{Retention, Swept};
+use crate::store::{Hour, Retention, Swept};
 
 /// One step of removing what is beyond `keep`. One node does it at a time.
 pub(super) async fn sweep(db: &Db<'_>, lock: i64, keep: &Retention, max: usize) -> Result<Swept> {
@@ -28,6 +29,7 @@ pub(super) async fn sweep(db: &Db<'_>, lock: i64, keep: &Retention, max: usize) 
     // What was redelivered meanwhile waits again.
     forget(db, &gone, DELIVERED, &mut moves).await?;
     let forgotten = forget_events(db, keep.event_ids, max).await?;
+    let hours = sweep_hours(db, max).await?;
     // Last, as all that send need the lanes, and all at once, as everybody takes them.
     let expired = expire(db, keep.max_age, max, &mut moves).await?;
     lanes::apply(db, &moves).await?;
@@ -35,7 +37,7 @@ pub(super) async fn sweep(db: &Db<'_>, lock: i64, keep: &Retention, max: usize) 
     db.commit().await?;
     let removed = gone.len() as u64 + forgotten;
     let full = |n: u64| i64::try_from(n).is_ok_and(|n| n >= max);
-    Ok(Swept::new(removed, expired, full(removed) || full(expired)))
+    Ok(Swept::new(removed, expired, full(removed) || full(expired) || full(hours)))
 }
 
 /// Takes the lanes, and gives up what waited too long. What is leased just now is left to its attempt.
@@ -106,8 +108,10 @@ async fn forget_lanes(db: &Db<'_>) -> Result<()> {
     db.execute(
         "DELETE FROM {s}.lanes l WHERE waiting + in_flight + delivered + dead + cancelled = 0 AND gate_until <= statement_timestamp()
            AND NOT EXISTS (SELECT 1 FROM {s}.targets t WHERE t.id = l.target_id)
-           AND NOT EXISTS (SELECT 1 FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0)",
-        &[],
+           AND NOT EXISTS (SELECT 1 FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0)
+           AND (hour_taken + hour_failed = 0 OR hour <= statement_timestamp() - $1 * interval '1 hour')
+           AND NOT EXISTS (SELECT 1 FROM {s}.hours h WHERE h.target_id = l.target_id)",
+        &[&f64::from(Hour::KEPT)],
     )
     .await
     .map(|_| ())

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
-use crate::store::tally::{CANCELLED, DEAD, DELIVERED, DUE, LEASED, Tally};
+use crate::store::tally::{CANCELLED, DEAD, DELIVERED, DUE, LEASED, Tally, Tried};
 use crate::store::{Body, Claimed, Lease, Next, Settled, Settlement};
 
 /// Lost leases that make a delivery poison.
@@ -108,7 +109,15 @@ fn claim_lane(
     Ok(())
 }
 
-pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settled> {
+pub(super) fn settle(db: &Db<'_>, results: &[Settlement], now: Now) -> Result<Vec<Settled>> {
+    let mut tallies = BTreeMap::new();
+    let settled = results.iter().map(|result| settle_one(db, result, now, &mut tallies)).collect::<Result<_>>()?;
+    // Once for each lane, however many results it has.
+    tallies.iter().try_for_each(|(target, tally)| hour(db, *target, tally, now))?;
+    Ok(settled)
+}
+
+fn settle_one(db: &Db<'_>, result: &Settlement, now: Now, tallies: &mut BTreeMap<TargetId, Tally>) -> Result<Settled> {
     let (state, reason, detail, pause) = match &result.next {
         Next::Delivered => (DELIVERED, None, None, Duration::ZERO),
         Next::Dead(reason, detail) => (DEAD, Some(reason.as_str()), detail.as_deref(), Duration::ZERO),
@@ -134,15 +143,17 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
         |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?, row.get(2)?)),
     )?;
     let Some((target, number, size)) = settled else { return Ok(Settled::STALE) };
+    let tally = tallies.entry(target).or_default();
+    // In a disabled lane, what is due again is parked as soon as it is judged, and counted there.
+    tally.step(Some(LEASED), Some(state), size);
     if let Some(attempt) = &result.attempt {
         record(db, id, number, attempt)?;
+        tally.attempt(attempt);
     }
     let news = health::judge(db, target, result.verdict, state == DUE, now)?;
     if let Some((time, why)) = result.close_lane {
         health::close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
-    // In a disabled lane what is due again was parked just now, and counted there.
-    lane(db, target, Tally::default().step(Some(LEASED), Some(state), size))?;
     Ok(Settled::done(news.map(|news| (target, news))))
 }
 
@@ -223,8 +234,41 @@ pub(super) fn lane(db: &Db<'_>, target: TargetId, tally: &Tally) -> Result<()> {
     let sql = "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
                  bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
                  dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8) WHERE target_id = ?1";
-    let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled } = *tally;
+    let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled, .. } = *tally;
     db.execute(sql, [target.0, waiting, in_flight, bytes, parked, delivered, dead, cancelled]).map(|_| ())
+}
+
+/// The same after attempts, which are counted in the present hour.
+fn hour(db: &Db<'_>, target: TargetId, tally: &Tally, now: Now) -> Result<()> {
+    if tally.tried == Tried::default() {
+        return lane(db, target, tally);
+    }
+    db.displace(target);
+    let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled, tried } = *tally;
+    db.execute(
+        "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
+           bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
+           dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8), hour = ?9,
+           hour_taken = iif(hour = ?9, hour_taken, 0) + ?10, hour_failed = iif(hour = ?9, hour_failed, 0) + ?11,
+           hour_us = iif(hour = ?9, hour_us, 0) + ?12, hour_longest_us = max(iif(hour = ?9, hour_longest_us, 0), ?13)
+         WHERE target_id = ?1",
+        [
+            target.0,
+            waiting,
+            in_flight,
+            bytes,
+            parked,
+            delivered,
+            dead,
+            cancelled,
+            now.hour(),
+            tried.taken,
+            tried.failed,
+            tried.us,
+            tried.longest_us,
+        ],
+    )
+    .map(|_| ())
 }
 
 /// Works out when the lanes that changed can be claimed from. A lane that was just served comes behind those that wait for

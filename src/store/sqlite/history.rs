@@ -8,9 +8,9 @@ use rusqlite::{Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::db::{Db, unreadable};
-use super::deliveries;
 use super::policies::time;
 use super::{Now, millis};
+use super::{deliveries, overview};
 use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, Outcome, State};
 use crate::error::Result;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
@@ -24,12 +24,22 @@ pub(super) fn list(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<
     end.push_str(if page.oldest_first { " ORDER BY id" } else { " ORDER BY id DESC" });
     end.push_str(" LIMIT ? OFFSET ?");
     values.extend([page.limit, page.skip].map(|n| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))));
-    let sql = format!(
-        "SELECT id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
-           created_at, updated_at, due, detail
-         FROM harbor_webhook_deliveries {end}"
-    );
+    let sql = format!("SELECT {SHOWN} FROM harbor_webhook_deliveries {end}");
     db.rows_of(&sql, params_from_iter(values), |row| read_delivery(row, now))
+}
+
+/// The columns of a delivery that are shown.
+const SHOWN: &str = "id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
+                     created_at, updated_at, due, detail";
+
+/// The newest delivery of each policy.
+pub(super) fn newest(db: &Db<'_>, policies: &[PolicyId], now: Now) -> Result<Vec<Delivery>> {
+    let ids = policies.iter().map(|policy| policy.to_string()).collect::<Vec<_>>().join(",");
+    let sql = format!(
+        "SELECT {SHOWN} FROM harbor_webhook_deliveries WHERE id IN
+         (SELECT (SELECT max(id) FROM harbor_webhook_deliveries WHERE policy_id = p.value) FROM json_each(?1) p)"
+    );
+    db.rows_of(&sql, [format!("[{ids}]")], |row| read_delivery(row, now))
 }
 
 /// How many deliveries are selected. What lanes count is not counted anew.
@@ -173,6 +183,9 @@ pub(super) fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page, now: N
     for delivery in &selected {
         count += u64::from(change_one(db, delivery, to, now)?);
     }
+    if to == Change::Forget && which.is_whole() && next.is_none() {
+        overview::forget_hours(db, which)?;
+    }
     Ok(Changed::new(count, next))
 }
 
@@ -281,12 +294,15 @@ pub(super) fn sweep(db: &Db<'_>, keep: &Retention, max: usize, now: Now) -> Resu
     )?;
     db.execute(
         "DELETE FROM harbor_webhook_lanes WHERE waiting + delivered + dead + cancelled <= 0 AND gate_until <= ?1
-           AND target_id NOT IN (SELECT id FROM harbor_webhook_targets)",
-        [now.store],
+           AND target_id NOT IN (SELECT id FROM harbor_webhook_targets)
+           AND (hour < ?2 OR hour_taken + hour_failed = 0) AND NOT EXISTS
+             (SELECT 1 FROM harbor_webhook_hours h WHERE h.target_id = harbor_webhook_lanes.target_id)",
+        [now.store, overview::oldest_kept(now)],
     )?;
+    let hours = overview::sweep_hours(db, max, now)?;
     let removed = gone.len() + forgotten;
     let full = |n: usize| i64::try_from(n).is_ok_and(|n| n >= max);
-    Ok(Swept::new(removed as u64, expired as u64, full(removed) || full(expired)))
+    Ok(Swept::new(removed as u64, expired as u64, full(removed) || full(expired) || full(hours)))
 }
 
 /// Removes deliveries that have ended, and counts them once for each lane.
@@ -408,5 +424,6 @@ pub(super) fn cancel_policy(db: &Db<'_>, policy: PolicyId, now: Now) -> Result<(
         while change(db, &which, Change::Cancel(CancelReason::TargetGone), Page::first(1000), now)?.next.is_some() {}
     }
     // A gate that nobody will open would outlive its lane for ever.
-    open_lanes(db, &which, Hold::TargetDisabled).map(|_| ())
+    open_lanes(db, &which, Hold::TargetDisabled)?;
+    overview::forget_hours(db, &which)
 }
