@@ -32,6 +32,6 @@ pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
 pub use notified::Notified;
 pub use settings::{Bounds, Settings};
 pub use webhooks::{
-    Builder, EventSource, Explanation, Obstacle, Policies, PolicyExplained, Redelivered, Relayed, Skipped,
-    TargetExplained, Webhooks,
+    Builder, EventSource, Explanation, Obstacle, Policies, PolicyExplained, PolicyState, Redelivered, Relayed, Skipped,
+    TargetExplained, TargetState, Webhooks,
 };

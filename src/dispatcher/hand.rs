@@ -312,3 +312,6 @@ impl Hand {
         self.forget_at = REMEMBERED.max(2 * self.targets.len());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ impl<'a> Policies<'a> {
         found.into_iter().next().ok_or_else(|| not_found(id))
     }
 
-    /// Lists policies, newest first.
+    /// Lists policies, newest first unless the page says otherwise.
     ///
     /// # Errors
     ///

@@ -34,6 +34,7 @@ mod full_server;
 mod header_injection;
 mod health;
 mod host_transactions;
+mod hours;
 mod hung;
 mod job_log;
 mod large_fan_out;
@@ -45,6 +46,7 @@ mod metrics;
 mod operating;
 mod others_faults;
 mod outbox;
+mod overview;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(target_os = "linux")]
