@@ -104,7 +104,9 @@ fn selection(which: &Filter, behind: Option<(i64, bool)>) -> (String, Vec<Value>
         }
     }
     if let Some(state) = which.state {
-        // Not as a parameter: the indexes are made for states.
+        // Not as a parameter: the indexes are made for states. That of what has finished must be named by both.
+        let finished = matches!(state, StateKind::Delivered | StateKind::Cancelled) && which.policy_id.is_some();
+        end.push_str(if finished { " AND state IN (3, 5)" } else { "" });
         end.push_str(&format!(" AND state = {}", column(state)));
     }
     (end, values)
