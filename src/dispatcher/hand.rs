@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::workers::Ready;
 use crate::id::{ProjectId, TargetId};
 
 /// An attempt that is under way for longer is a long one.
@@ -14,6 +13,14 @@ const IN_HAND: usize = 6;
 const REMEMBERED: usize = 4096;
 const A_WHILE: Duration = Duration::from_secs(60);
 
+/// Something that is to be sent.
+pub(super) trait Aimed {
+    /// Where to.
+    fn target(&self) -> TargetId;
+    /// Whose it is.
+    fn project(&self) -> ProjectId;
+}
+
 /// The attempts under way, and the deliveries that are claimed ahead: which of them has the next turn.
 ///
 /// Attempts have slots. One that turns long leaves its slot, for there are as many places for long ones. So receivers that hang
@@ -23,10 +30,10 @@ const A_WHILE: Duration = Duration::from_secs(60);
 /// * While all places are taken it is *tight*, and for a project while it has half of them. Then a target that has not answered
 ///   quickly since has one attempt at a time, and such targets have half of the slots, those of a tight project none.
 #[derive(Debug)]
-pub(super) struct Hand {
+pub(super) struct Hand<D> {
     slots: usize,
     places: usize,
-    targets: HashMap<TargetId, Seen>,
+    targets: HashMap<TargetId, Seen<D>>,
     /// Targets for which something waits, each once, in the order of their turns.
     turns: VecDeque<TargetId>,
     waiting: usize,
@@ -42,9 +49,9 @@ pub(super) struct Hand {
 
 /// What this process knows of a target.
 #[derive(Debug)]
-struct Seen {
+struct Seen<D> {
     project: ProjectId,
-    waiting: VecDeque<Ready>,
+    waiting: VecDeque<D>,
     running: usize,
     /// When its last attempt ended, if that was not a long one.
     quick: Option<Instant>,
@@ -97,7 +104,7 @@ impl Share {
     }
 }
 
-impl Seen {
+impl<D> Seen<D> {
     fn new(project: ProjectId) -> Self {
         Self { project, waiting: VecDeque::new(), running: 0, quick: None, slow: false }
     }
@@ -108,7 +115,7 @@ impl Seen {
     }
 }
 
-impl Hand {
+impl<D: Aimed> Hand<D> {
     /// Of the attempts that may be under way at once, half are slots and half places for long ones.
     pub(super) fn new(max_in_flight: usize) -> Self {
         let most = max_in_flight.max(1);
@@ -138,12 +145,12 @@ impl Hand {
 
     /// Takes claimed deliveries, and gives back those that may not begin and that there is no room for. Says whether it is because of
     /// their own target or project that they may not.
-    pub(super) fn take(&mut self, ready: Vec<Ready>) -> Vec<(Ready, bool)> {
+    pub(super) fn take(&mut self, ready: Vec<D>) -> Vec<(D, bool)> {
         let mut room = (self.slots * IN_HAND / 2).saturating_sub(self.held());
         let mut refused = Vec::new();
         for ready in ready {
-            let stranger = Seen::new(ready.claimed.project_id);
-            let seen = self.targets.get(&ready.claimed.target_id).unwrap_or(&stranger);
+            let stranger = Seen::new(ready.project());
+            let seen = self.targets.get(&ready.target()).unwrap_or(&stranger);
             let held = !self.lets(seen);
             if held && room == 0 {
                 let own_fault = !self.lets_own(seen);
@@ -156,9 +163,9 @@ impl Hand {
         refused
     }
 
-    fn wait(&mut self, ready: Ready) {
-        let target = ready.claimed.target_id;
-        let seen = self.targets.entry(target).or_insert_with(|| Seen::new(ready.claimed.project_id));
+    fn wait(&mut self, ready: D) {
+        let target = ready.target();
+        let seen = self.targets.entry(target).or_insert_with(|| Seen::new(ready.project()));
         if seen.waiting.is_empty() {
             self.turns.push_back(target);
         }
@@ -167,7 +174,7 @@ impl Hand {
     }
 
     /// The next delivery to attempt, if there is a slot for it.
-    pub(super) fn begin(&mut self) -> Option<(Ready, Turn)> {
+    pub(super) fn begin(&mut self) -> Option<(D, Turn)> {
         if self.slots_used() >= self.slots {
             return None;
         }
@@ -246,7 +253,7 @@ impl Hand {
     }
 
     /// Gives up all that waits.
-    pub(super) fn empty(&mut self) -> Vec<Ready> {
+    pub(super) fn empty(&mut self) -> Vec<D> {
         self.turns.clear();
         self.waiting = 0;
         self.targets.values_mut().flat_map(|seen| seen.waiting.drain(..)).collect()
@@ -276,14 +283,14 @@ impl Hand {
     }
 
     /// Whether there is no reason but a lack of slots why an attempt may not begin.
-    fn lets(&self, seen: &Seen) -> bool {
+    fn lets(&self, seen: &Seen<D>) -> bool {
         let tight = self.all.tight;
         let of_all = tight.is_none() || self.all.unproven < (self.slots.saturating_sub(self.stuck()) / 2).max(1);
         self.lets_own(seen) && (seen.answered_since(tight) || of_all && seen.running == 0)
     }
 
     /// Whether neither the target nor its project is a reason.
-    fn lets_own(&self, seen: &Seen) -> bool {
+    fn lets_own(&self, seen: &Seen<D>) -> bool {
         let most = self.most_of_one();
         if seen.slow && self.all.old + self.slow >= most {
             return false;

@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::attempt;
-use super::hand::{Hand, PATIENCE, Turn};
+use super::hand::{Aimed, Hand, PATIENCE, Turn};
 use super::shared::Inner;
 use crate::clock::instant;
 use crate::delivery::{CancelReason, DeadReason};
-use crate::id::ProjectId;
+use crate::id::{ProjectId, TargetId};
 use crate::store::{Claimed, Hold, Next, Resolved, Settlement};
 
 /// How long a lane stays closed before somebody looks again whether its policy is enabled. Enabling it opens the lane.
@@ -38,7 +38,7 @@ pub(super) struct Workers {
 #[derive(Debug)]
 struct Shared {
     inner: Arc<Inner>,
-    hand: Mutex<Hand>,
+    hand: Mutex<Hand<Ready>>,
     /// What is waiting or being sent of each project, if that is bounded.
     projects: Mutex<HashMap<ProjectId, usize>>,
     tasks: Mutex<JoinSet<()>>,
@@ -71,6 +71,16 @@ pub(super) struct Ready {
     /// When it was claimed and resolved.
     pub(super) at: Instant,
     pub(super) place: Option<Place>,
+}
+
+impl Aimed for Ready {
+    fn target(&self) -> TargetId {
+        self.claimed.target_id
+    }
+
+    fn project(&self) -> ProjectId {
+        self.claimed.project_id
+    }
 }
 
 impl Workers {
@@ -171,7 +181,7 @@ impl Shared {
         }
     }
 
-    fn begin(&self, hand: &mut Hand) -> Option<(Ready, Turn)> {
+    fn begin(&self, hand: &mut Hand<Ready>) -> Option<(Ready, Turn)> {
         let begun = hand.begin();
         if hand.room() > 0 {
             self.low.notify_one();

@@ -1,13 +1,8 @@
 //! Whatever comes, the counts agree, the bounds hold, and nothing that waits is left behind.
 
-use bytes::Bytes;
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::*;
-use crate::event::EventType;
-use crate::id::PolicyId;
-use crate::store::{Body, Claimed, Lease, Resolved};
 
 const MOST: usize = 12;
 
@@ -37,16 +32,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..300)
 }
 
-fn ready(target: i64, now: Instant) -> Ready {
-    let body = Body::new(Uuid::nil(), "Default", "application/json", Bytes::new());
-    let at = (ProjectId(target % 3), PolicyId(target), TargetId(target));
-    let claimed = Claimed::new(Lease::new(1, 1), Uuid::nil(), EventType::PushArtifact, at, body);
-    Ready { claimed, resolved: Resolved::Gone, at: now, place: None }
+/// Names its target.
+struct Ready(i64);
+
+impl Aimed for Ready {
+    fn target(&self) -> TargetId {
+        TargetId(self.0)
+    }
+
+    fn project(&self) -> ProjectId {
+        ProjectId(self.0 % 3)
+    }
 }
 
 /// A hand, the attempts under way, and how many deliveries went in and came out.
 struct Played {
-    hand: Hand,
+    hand: Hand<Ready>,
     turns: Vec<Turn>,
     now: Instant,
     taken: usize,
@@ -62,7 +63,7 @@ impl Played {
         match step {
             Step::Claimed(_) if self.hand.room() == 0 => {}
             Step::Claimed(target) => {
-                let refused = self.hand.take(vec![ready(target, self.now)]);
+                let refused = self.hand.take(vec![Ready(target)]);
                 self.taken += 1 - refused.len();
             }
             Step::Begins => {
