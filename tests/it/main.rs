@@ -54,6 +54,8 @@ mod receivers;
 #[cfg(feature = "router")]
 mod rest_history;
 #[cfg(feature = "router")]
+mod rest_hostile;
+#[cfg(feature = "router")]
 mod rest_policies;
 mod retry_after;
 mod running_bridge;
