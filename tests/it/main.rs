@@ -52,6 +52,8 @@ mod postgres;
 #[cfg(target_os = "linux")]
 mod power_loss;
 mod receivers;
+#[cfg(feature = "router")]
+mod rest_policies;
 mod retry_after;
 mod running_bridge;
 #[cfg(feature = "sealing")]
