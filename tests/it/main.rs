@@ -53,6 +53,7 @@ mod postgres;
 mod power_loss;
 mod receivers;
 #[cfg(feature = "router")]
+mod rest_ext;
 mod rest_policies;
 mod retry_after;
 mod running_bridge;
