@@ -35,6 +35,7 @@ mod header_injection;
 mod health;
 mod host_transactions;
 mod hours;
+mod hung;
 mod job_log;
 mod large_fan_out;
 #[cfg(feature = "signing")]
@@ -51,6 +52,8 @@ mod postgres;
 #[cfg(target_os = "linux")]
 mod power_loss;
 mod receivers;
+#[cfg(feature = "router")]
+mod rest_ext;
 #[cfg(feature = "router")]
 mod rest_history;
 #[cfg(feature = "router")]
