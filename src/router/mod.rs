@@ -41,18 +41,23 @@ mod body;
 mod csrf;
 mod ext;
 mod fields;
+mod history;
+mod jobs;
 mod openapi;
 mod options;
 mod paging;
 mod policies;
 mod q;
 mod query;
+mod records;
 mod refusal;
 mod request_id;
 mod routes;
 mod row;
+mod selection;
 mod serve;
 mod sort;
+mod system;
 
 use std::sync::Arc;
 
