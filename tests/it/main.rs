@@ -54,7 +54,10 @@ mod power_loss;
 mod receivers;
 #[cfg(feature = "router")]
 mod rest_ext;
+#[cfg(feature = "router")]
 mod rest_history;
+#[cfg(feature = "router")]
+mod rest_hostile;
 #[cfg(feature = "router")]
 mod rest_policies;
 mod retry_after;
