@@ -18,13 +18,10 @@ pub(super) async fn read(api: &Api, ask: Ask) -> Answer {
 }
 
 fn document(options: &RouterOptions) -> String {
-    // As a part of a string in JSON, so without the quotes.
-    let escaped = |path: &str| {
-        let json = serde_json::Value::from(prefix(path)).to_string();
-        format!("\"{}/", &json[1..json.len() - 1])
-    };
-    TEXT.replace("\"BASE/", &escaped(&options.base_path))
-        .replace("\"EXT/", &escaped(&options.ext_path))
+    // With a quote before it and none behind: the path goes on.
+    let begun = |path: &str| serde_json::Value::from(prefix(path) + "/").to_string().trim_end_matches('"').to_owned();
+    TEXT.replace("\"BASE/", &begun(&options.base_path))
+        .replace("\"EXT/", &begun(&options.ext_path))
         .replace("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\""))
 }
 
