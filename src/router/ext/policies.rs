@@ -69,7 +69,7 @@ pub(in crate::router) async fn explain(api: &Api, ask: Ask, body: Body) -> Answe
 pub(in crate::router) async fn enable(api: &Api, ask: Ask) -> Answer {
     let project = api.project(&ask, Action::Update).await?;
     let id = TargetId(ask.id("target_id")?);
-    let policies = api.policies_of(&project, usize::MAX).await?;
+    let policies = api.policies_of(&project).await?;
     if !policies.iter().any(|policy| policy.targets.iter().any(|target| target.id == id)) {
         return Err(Refusal::not_found(format!("target {id} not found")));
     }
