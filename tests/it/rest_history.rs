@@ -9,6 +9,7 @@ use crate::support::events::push;
 use crate::support::receiver::Receiver;
 use crate::support::rest::{Api, golden};
 use crate::support::sending::{Running, end_state};
+use crate::support::stores::{Fresh, on_every_store};
 
 const HOOKS: &str = "/api/v2.0/projects/2/webhook";
 
@@ -46,9 +47,8 @@ fn shape(text: &str) -> Vec<String> {
     members
 }
 
-#[tokio::test]
-async fn executions_have_tasks_and_logs() {
-    let api = Api::start().await;
+async fn executions_have_tasks_and_logs<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|n| if n == 0 { 500 } else { 200 }).await;
     let policy = fifteenth(&api, &receiver.url).await;
     push_times(&api, 1).await;
@@ -81,9 +81,8 @@ async fn executions_have_tasks_and_logs() {
     assert_eq!(log.header("x-content-type-options"), Some("nosniff"));
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_not_found_in_harbors_words() {
-    let api = Api::start().await;
+async fn what_is_not_there_is_not_found_in_harbors_words<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|_| 200).await;
     let policy = fifteenth(&api, &receiver.url).await;
     api.get(&format!("{policy}/executions/7/tasks")).await.is_golden("error_404_execution");
@@ -101,9 +100,8 @@ async fn what_is_not_there_is_not_found_in_harbors_words() {
     Api::send(api.request("stranger", "GET", &format!("{policy}/executions"))).await.is_golden("error_403");
 }
 
-#[tokio::test]
-async fn executions_are_filtered_and_paged() {
-    let api = Api::start().await;
+async fn executions_are_filtered_and_paged<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|n| if n < 3 { 200 } else { 500 }).await;
     let policy = fifteenth(&api, &receiver.url).await;
     push_times(&api, 3).await;
@@ -128,9 +126,8 @@ async fn executions_are_filtered_and_paged() {
     assert_eq!(page.header("link"), Some(&*link));
 }
 
-#[tokio::test]
-async fn old_clients_have_jobs_and_last_triggers() {
-    let api = Api::start().await;
+async fn old_clients_have_jobs_and_last_triggers<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|_| 200).await;
     let policy = fifteenth(&api, &receiver.url).await;
     push_times(&api, 2).await;
@@ -158,15 +155,13 @@ async fn old_clients_have_jobs_and_last_triggers() {
     assert_eq!(triggers.as_array().unwrap().len(), 30);
 }
 
-#[tokio::test]
-async fn what_can_be_chosen_is_harbors() {
-    let api = Api::start().await;
+async fn what_can_be_chosen_is_harbors<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     assert_eq!(api.json(&format!("{HOOKS}/events")).await, golden("webhook_events"));
 }
 
-#[tokio::test]
-async fn the_switch_is_a_part_of_the_configuration() {
-    let api = Api::with(RouterOptions::default().base_path("hub/api/")).await;
+async fn the_switch_is_a_part_of_the_configuration<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default().base_path("hub/api/")).await;
     let value = |on: bool| json!({"notification_enable": {"value": on, "editable": true}});
     assert_eq!(api.json("/hub/api/configurations").await, value(true));
     let sent = json!({"notification_enable": false, "auth_mode": "db_auth"});
@@ -186,4 +181,13 @@ async fn the_switch_is_a_part_of_the_configuration() {
     }
     let gone: Value = api.get("/hub/api/projects/2/webhook/nothing").await.json();
     assert_eq!(gone["errors"][0]["code"], "NOT_FOUND");
+}
+
+on_every_store! {
+    executions_have_tasks_and_logs,
+    what_is_not_there_is_not_found_in_harbors_words,
+    executions_are_filtered_and_paged,
+    old_clients_have_jobs_and_last_triggers,
+    what_can_be_chosen_is_harbors,
+    the_switch_is_a_part_of_the_configuration,
 }
