@@ -15,6 +15,8 @@ pub mod metrics;
 mod notified;
 pub mod observe;
 pub mod policy;
+#[cfg(feature = "router")]
+pub mod router;
 pub mod sealing;
 mod secret;
 pub mod settings;

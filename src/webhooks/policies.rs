@@ -112,7 +112,8 @@ impl<'a> Policies<'a> {
         }
     }
 
-    fn check(&self, draft: &PolicyDraft) -> Result<()> {
+    /// Whether a draft breaks no rule.
+    pub(crate) fn check(&self, draft: &PolicyDraft) -> Result<()> {
         draft.check(|name| self.inner.formats.find(name).is_some())?;
         for target in &draft.targets {
             let allowed = self.inner.destination.check_address(&target.address);

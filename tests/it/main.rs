@@ -7,6 +7,8 @@ mod bad_answers;
 mod bad_input;
 mod bounds;
 mod bridge;
+#[cfg(feature = "router")]
+mod bridge_rest;
 mod bridge_ways;
 #[cfg(feature = "testing")]
 mod broken_stores;
@@ -52,6 +54,14 @@ mod postgres;
 #[cfg(target_os = "linux")]
 mod power_loss;
 mod receivers;
+#[cfg(feature = "router")]
+mod rest_ext;
+#[cfg(feature = "router")]
+mod rest_history;
+#[cfg(feature = "router")]
+mod rest_hostile;
+#[cfg(feature = "router")]
+mod rest_policies;
 mod retry_after;
 mod running_bridge;
 #[cfg(feature = "sealing")]
