@@ -14,6 +14,8 @@ mod clock;
 mod comebacks;
 #[cfg(feature = "testing")]
 mod conformance;
+#[cfg(feature = "console")]
+mod console;
 mod crash;
 mod damage;
 mod delivery;
