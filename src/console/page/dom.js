@@ -42,6 +42,7 @@ export function button(text, work, props = {}) {
 }
 
 const known = new WeakMap();
+const signs = new WeakMap();
 
 // Holds the container's children against the items, and makes anew only those that changed: the rest keep their place and
 // focus. An element with the attribute data-focus gets the focus back when its row is made anew.
@@ -49,12 +50,18 @@ export function keyed(container, items, id, make) {
   const before = known.get(container) ?? new Map();
   const after = new Map();
   for (const item of items) {
-    const sign = JSON.stringify(item);
+    const sign = signOf(item);
     const old = before.get(id(item));
     after.set(id(item), old?.sign === sign ? old : { sign, element: instead(old?.element, make(item)) });
   }
   known.set(container, after);
   place(container, [...after.values()].map((row) => row.element));
+}
+
+// What an item says, asked once: items are not changed.
+function signOf(item) {
+  if (!signs.has(item)) signs.set(item, JSON.stringify(item));
+  return signs.get(item);
 }
 
 function instead(old, element) {

@@ -50,6 +50,8 @@ async function show() {
   const { signal } = shown;
   alarm("");
   main.setAttribute("aria-busy", "true");
+  // What is still shown belongs to the page before, and must not act on the address of this one.
+  main.inert = true;
   try {
     const session = await api.get(api.session(), {}, signal);
     const where = place();
@@ -74,6 +76,7 @@ function paint(title, trail, ...content) {
   const nav = crumbs.length > 0 && h("nav", { "aria-label": "Breadcrumb", class: "crumbs" }, h("ol", {}, crumbs));
   main.replaceChildren(...[nav || [], content].flat(Infinity).filter(Boolean));
   main.removeAttribute("aria-busy");
+  main.inert = false;
   // Those who do not see the page change hear its new title; on the first page the browser says it.
   const heading = main.querySelector("h1");
   heading?.setAttribute("tabindex", "-1");
@@ -115,9 +118,13 @@ document.getElementById("skip").addEventListener("click", (event) => {
 });
 
 // What no page expected.
-window.addEventListener("unhandledrejection", ({ reason }) => {
+window.addEventListener("unhandledrejection", (event) => {
+  const { reason } = event;
+  const isExpected = reason instanceof api.ApiError || reason?.name === "AbortError";
+  // The browser's console is for mistakes of this page.
+  if (isExpected) event.preventDefault();
   if (reason?.status === 401) show();
-  else if (reason?.name !== "AbortError") alarm(reason?.message ?? "This did not work.");
+  else if (reason?.name !== "AbortError") alarm(isExpected ? reason.message : "This page made a mistake: reload it.");
 });
 window.addEventListener("hashchange", show);
 window.addEventListener("console:again", show);

@@ -43,12 +43,11 @@ export const percent = (share) => (share === null ? "–" : `${Math.floor(share 
 export function shares(slots) {
   const { attempts: total, delivered, share } = sums(slots);
   const most = Math.max(1, ...slots.map(attempts));
-  const bars = slots.flatMap((slot, n) => {
-    const failed = tall(slot.failed, most);
-    return [bar(n, failed, tall(slot.delivered, most), "good"), bar(n, 0, failed, "bad")];
-  });
+  const failed = slots.map((slot) => tall(slot.failed, most));
+  const good = slots.map((slot, n) => bar(n, failed[n], tall(slot.delivered, most)));
+  const shapes = [base(), path("good", good), path("bad", failed.map((height, n) => bar(n, 0, height)))];
   const label = total ? `${delivered} of ${count(total, "attempt")} succeeded in the last 24 hours` : "No attempt in the last 24 hours";
-  return figure(percent(share), label, [base(), bars], share !== null && share < 0.9 && "bad");
+  return figure(percent(share), label, shapes, share !== null && share < 0.9 && "bad");
 }
 
 // How long attempts took on average, with the mean in words.
@@ -56,10 +55,10 @@ export function latency(slots) {
   const { mean_ms, max_ms } = sums(slots);
   const means = slots.map(mean);
   const most = Math.max(1, ...means.filter((ms) => ms !== null));
-  const bars = means.map((ms, n) => ms !== null && bar(n, 0, tall(ms, most), "time"));
+  const bars = means.map((ms, n) => bar(n, 0, tall(ms ?? 0, most)));
   const label = mean_ms === null ? "No attempt in the last 24 hours"
     : `Mean time of an attempt ${milliseconds(mean_ms)}, longest ${milliseconds(max_ms)}, in the last 24 hours`;
-  return figure(milliseconds(mean_ms), label, [base(), bars]);
+  return figure(milliseconds(mean_ms), label, [base(), path("time", bars)]);
 }
 
 // A time against the longest of its kind.
@@ -72,8 +71,10 @@ export function spent(ms, longest) {
 // Few of many still show.
 const tall = (n, most) => (n ? Math.max(2, Math.round((n / most) * (HEIGHT - 1))) : 0);
 
-const bar = (n, below, height, look) => height > 0
-  && svg("rect", { class: look, x: n * STEP, y: HEIGHT - 1 - below - height, width: STEP - 1, height });
+// One path for all bars of a look: a page may have thousands of plots.
+const path = (look, bars) => svg("path", { class: look, d: bars.join("") });
+
+const bar = (n, below, height) => (height > 0 ? `M${n * STEP} ${HEIGHT - 1 - below}h${STEP - 1}v${-height}h${1 - STEP}z` : "");
 
 const base = () => svg("rect", { class: "base", x: 0, y: HEIGHT - 1, width: HOURS * STEP - 1, height: 1 });
 

@@ -23,22 +23,25 @@ export async function webhooksPage(page) {
   const list = h("ul", { class: "hooks", "aria-label": "Webhooks" });
   const number = h("p", { class: "muted", role: "status" });
   const { tools, wanted } = filters(project, query, () => draw());
-  let states = first;
+  let hooks = first.map((state) => hookOf(state, known.get(state.policy_id)));
   const look = async () => {
-    states = await api.get(api.overview(project), {}, signal);
+    const states = await api.get(api.overview(project), {}, signal);
     if (states.some((state) => !known.has(state.policy_id))) await renew(project, known, signal);
+    hooks = states.map((state) => hookOf(state, known.get(state.policy_id)));
     draw();
+    // A long list is a long answer.
+    return Math.max(5, hooks.length / 50);
   };
   const row = (hook) => hookRow(page, hook, look);
   function draw() {
-    const hooks = states.map((state) => hookOf(state, known.get(state.policy_id))).filter(wanted);
-    number.textContent = hooks.length === states.length ? count(hooks.length, "webhook") : `${hooks.length} of ${count(states.length, "webhook")}`;
-    keyed(list, hooks, (hook) => hook.policy_id, row);
+    const shown = hooks.filter(wanted);
+    number.textContent = shown.length === hooks.length ? count(hooks.length, "webhook") : `${shown.length} of ${count(hooks.length, "webhook")}`;
+    keyed(list, shown, (hook) => hook.policy_id, row);
   }
   paint(`${project.name}: webhooks`, [["#/projects", "Projects"]],
     h("div", { class: "head" }, h("h1", {}, project.name, h("span", { class: "sub" }, " webhooks")),
       may("create") && link(`${hooksAt(project)}/new`, "New webhook", { class: "button primary" })),
-    states.length ? [tools, number, columns(), list] : nothing(may));
+    hooks.length ? [tools, number, columns(), list] : nothing(may));
   draw();
   await poll(5, signal, look);
 }
