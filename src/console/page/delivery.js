@@ -55,7 +55,7 @@ function attemptItem(attempt) {
     h("div", { class: "attempt-head" },
       h("strong", {}, `Attempt ${attempt.number}`), chip(outcome(attempt), good ? "good" : "bad"),
       h("span", { class: "muted" }, exactlyAt(attempt.started_at)),
-      h("span", { class: "took" }, spent(attempt.duration_ms, attempt.longest), milliseconds(attempt.duration_ms))),
+      h("span", { class: "took" }, spent(attempt.duration_ms, attempt.longest), h("span", {}, milliseconds(attempt.duration_ms)))),
     attempt.error && h("p", { class: "error-text" }, attempt.error),
     attempt.answer && answer(attempt.answer),
     !text && !good && h("p", { class: "muted" }, "Nothing of the answer was kept."));

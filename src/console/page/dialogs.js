@@ -9,7 +9,7 @@ export function open(title, content, closed = () => {}) {
   const id = `dialog-${++last}`;
   const dialog = h("dialog", { "aria-labelledby": id });
   const close = () => dialog.close();
-  dialog.append(h("h2", { id }, title), ...[content(close)].flat());
+  dialog.append(h("h2", { id }, title), ...[content(close)].flat().filter(Boolean));
   dialog.addEventListener("close", () => { dialog.remove(); closed(); });
   document.body.append(dialog);
   dialog.showModal();

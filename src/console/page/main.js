@@ -49,6 +49,7 @@ async function show() {
   shown = new AbortController();
   const { signal } = shown;
   alarm("");
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
   main.setAttribute("aria-busy", "true");
   // What is still shown belongs to the page before, and must not act on the address of this one.
   main.inert = true;

@@ -24,6 +24,7 @@ export async function webhookPage(page) {
     if (!state) throw new api.ApiError(404, { message: "This webhook was deleted." });
     keyed(title, [{ name: policy.name, enabled: state.enabled }], () => 0, (shown) => head(page, policy, shown, look));
     keyed(endpoints, state.targets, (target) => target.target_id, (target) => endpoint(page, target, look));
+    return executions.isBusy() ? 1 : 2.5;
   };
   await look();
   const text = policy.description && h("p", {}, policy.description);
@@ -96,9 +97,11 @@ function listing(page, policy) {
     if (changed.length) say(changed.slice(0, 3).map((delivery) => `Execution ${delivery.id}: ${stateOf(delivery)[0]}`).join(". "));
     states = new Map(list.map((delivery) => [delivery.id, stateOf(delivery)[0]]));
   }
+  // Whether an attempt is under way, or about to be.
+  const isBusy = () => [...found.values()].some(({ state, due_in_seconds: due }) => state === "leased" || (state === "due" && due < 5));
   const again = async () => { found.clear(); states.clear(); await look(); };
   const section = h("section", {}, h("div", { class: "head" }, h("h2", { id: "executions" }, "Executions")), filters(page, policy, again), list, none, older);
-  return { section, look };
+  return { section, look, isBusy };
 }
 
 const SINCE = { "": "Any time", 3600: "Last hour", 86400: "Last 24 hours", 604800: "Last 7 days", between: "Between…" };

@@ -44,12 +44,12 @@ const REASONS = {
 };
 
 const CLOSED = {
-  switched_off: ["Switched off", "webhooks are switched off for all projects"],
-  disabled: ["Deactivated", "the webhook is deactivated"],
+  switched_off: ["Switched off", "for all projects"],
+  disabled: ["Deactivated", "by its administrators"],
   sealed: ["Sealed", "its secrets cannot be unsealed"],
   retry_after: ["Asked to wait", "the receiver asked to wait"],
   circuit_open: ["Circuit open", "too many failures in a row"],
-  target_disabled: ["Disabled", "it failed for too long"],
+  target_disabled: ["Disabled", "after failing for too long"],
   project_busy: ["Project busy", "the project has too much in hand"],
 };
 
