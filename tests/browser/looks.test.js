@@ -79,7 +79,7 @@ test("a link leads to the same place for whoever signs in", async () => {
   const { execution } = await pages();
   await signIn(page, bridge, execution);
   await page.getByRole("heading", { name: /^Execution/ }).waitFor();
-  await go(page, "#/projects/library?find=scan");
+  await go(page, "#/projects/library?find=scanner");
   await page.getByText("1 of 3 webhooks").waitFor();
   // A password is remembered nowhere, the place is.
   await page.reload();
@@ -87,7 +87,7 @@ test("a link leads to the same place for whoever signs in", async () => {
   await page.getByLabel("Password or token").fill(TOKEN);
   await page.keyboard.press("Enter");
   await page.getByText("1 of 3 webhooks").waitFor();
-  assert.equal(await page.getByLabel("Find").inputValue(), "scan");
+  assert.equal(await page.getByLabel("Find").inputValue(), "scanner");
   await context.close();
 });
 
