@@ -17,6 +17,8 @@ pub mod metrics;
 mod notified;
 pub mod observe;
 pub mod policy;
+#[cfg(feature = "router")]
+pub mod router;
 pub mod sealing;
 mod secret;
 pub mod settings;
@@ -34,6 +36,6 @@ pub use id::{DeliveryId, PolicyId, ProjectId, TargetId};
 pub use notified::Notified;
 pub use settings::{Bounds, Settings};
 pub use webhooks::{
-    Builder, EventSource, Explanation, Obstacle, Policies, PolicyExplained, Redelivered, Relayed, Skipped,
-    TargetExplained, Webhooks,
+    Builder, EventSource, Explanation, Obstacle, Policies, PolicyExplained, PolicyState, Redelivered, Relayed, Skipped,
+    TargetExplained, TargetState, Webhooks,
 };

@@ -12,7 +12,7 @@ const TOKEN: usize = 20;
 
 /// The address as it is shown: without user and password, query, fragment, and what looks like a token in its path. Of a
 /// Slack target only the origin is shown.
-pub(super) fn address(target: &Target) -> String {
+pub(crate) fn address(target: &Target) -> String {
     let url = target.address.url();
     if target.target_type == TargetType::Slack {
         return format!("{}/{MASK}", target.address.origin());

@@ -15,6 +15,7 @@ mod tls;
 use chrono::{DateTime, Utc};
 
 pub use harbor::{HarborPolicy, HarborTarget};
+pub(crate) use mask::address as masked_address;
 pub use matching::{Match, PolicyIndex};
 pub use options::TargetOptions;
 pub use target::{Address, AuthHeader, Target, TargetType};

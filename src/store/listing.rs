@@ -10,7 +10,11 @@ use crate::delivery::{Attempt, CancelReason, Delivery, State};
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 
-/// A part of a listing. Listings run from the newest to the oldest.
+/// A part of a listing. Listings run from the newest to the oldest, or the other way if the page says so, and leave out as many
+/// of the first as it says.
+///
+/// Pages that go on behind an id join without gaps whatever is made meanwhile; pages that skip may not. Changes are asked for
+/// with `after` and `limit` alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
@@ -18,17 +22,35 @@ pub struct Page {
     pub after: Option<i64>,
     /// At most so many.
     pub limit: usize,
+    /// Leaves out so many of the first. It costs as much as listing them.
+    pub skip: usize,
+    /// Begins with the oldest.
+    pub oldest_first: bool,
 }
 
 impl Page {
     /// The first `limit` entries.
     pub const fn first(limit: usize) -> Self {
-        Self { after: None, limit }
+        Self { after: None, limit, skip: 0, oldest_first: false }
     }
 
     /// The `limit` entries behind the one with this id.
     pub const fn after(id: i64, limit: usize) -> Self {
-        Self { after: Some(id), limit }
+        Self { after: Some(id), ..Self::first(limit) }
+    }
+
+    /// Leaves out the first `entries`.
+    #[must_use]
+    pub const fn skip(mut self, entries: usize) -> Self {
+        self.skip = entries;
+        self
+    }
+
+    /// Begins with the oldest, or with the newest as by default.
+    #[must_use]
+    pub const fn oldest_first(mut self, oldest_first: bool) -> Self {
+        self.oldest_first = oldest_first;
+        self
     }
 }
 
@@ -72,6 +94,11 @@ impl Filter {
         Self { project_id: Some(id), ..Self::default() }
     }
 
+    /// The deliveries for a target.
+    pub fn target(id: TargetId) -> Self {
+        Self { target_id: Some(id), ..Self::default() }
+    }
+
     /// The deliveries of an event.
     pub fn event(id: Uuid) -> Self {
         Self { event_id: Some(id), ..Self::default() }
@@ -94,6 +121,17 @@ impl Filter {
     pub fn since(mut self, time: DateTime<Utc>) -> Self {
         self.since = Some(time);
         self
+    }
+
+    /// Whether nothing but project, policy, target and state is given: of these, lanes keep count.
+    pub(crate) fn is_of_lanes(&self) -> bool {
+        let rest = Self { project_id: None, policy_id: None, target_id: None, state: None, ..self.clone() };
+        rest == Self::all()
+    }
+
+    /// Whether it is all of some lanes.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.is_none() && self.is_of_lanes()
     }
 
     /// Whether a delivery is selected.
@@ -158,7 +196,8 @@ pub enum Change {
     /// The lanes of the selected policy, target or project (of all, if none is given) that are closed for this reason open;
     /// deliveries are not touched. Those that failures had closed (`CircuitOpen`, `TargetDisabled`) start anew, as if none had happened.
     OpenLanes(Hold),
-    /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too, once open.
+    /// The deliveries are deleted with their attempts, in whatever state; lanes left empty go too, once open. With all of a policy,
+    /// target or project go the [hours](crate::store::Hour) that were counted.
     Forget,
 }
 

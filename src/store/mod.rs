@@ -32,6 +32,7 @@
 //!   [health](Health) with when its failures began, when its [rate](crate::delivery::Rate) has its next token, and when it was
 //!   last served. A claim that goes by the oldest delivery of all lets one lane starve the others; one that goes by which lane
 //!   could have been served for the longest time does not.
+//! * *Hours* are counters beside the lane, changed with its attempts and read without them: see [`Hour`].
 //! * *Time* is a number that only grows, in steps of a millisecond or less. A store that outlives its process takes care
 //!   that it does not fall back at a restart. The wall clock is for [`Delivery::created_at`] and its like only.
 //! * *Tokens* may come from one counter for all leases. A lease may run on over a restart, or end with the process that
@@ -44,7 +45,7 @@
 //!   secret; an address may be one.
 //!
 //! What a store keeps beyond its process it keeps whole: policies with their ids and secrets, the switch, the outbox,
-//! remembered ids, bodies, deliveries, attempts and gates.
+//! remembered ids, bodies, deliveries, attempts, gates and hours.
 //!
 //! The feature `testing` brings the checks that all this is true, for the host's own tests: `store::conformance`.
 
@@ -59,7 +60,10 @@ mod listing;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod outbox;
+mod overview;
 mod sealed;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod tally;
 mod types;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod view;
@@ -74,6 +78,7 @@ pub use listing::*;
 pub use memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use outbox::OutboxRow;
+pub use overview::{Hour, LaneState};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use sealed::Sealed;
@@ -134,7 +139,7 @@ pub trait PolicyStore: PolicySource {
     /// Deletes policies and says how many. Deleting nothing is no error.
     async fn delete(&self, which: PolicyFilter) -> Result<u64>;
 
-    /// Lists policies, newest first.
+    /// Lists policies, newest first unless the page says otherwise.
     async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>>;
 
     /// Reads the global switch, after setting it if `on` is given. It is on in a new store.
@@ -188,8 +193,27 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// Changes the deliveries (or lanes) that `which` selects, at most `page.limit` of them, newest first.
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed>;
 
-    /// Lists deliveries, newest first. One whose lease ran out may stand there as leased until something is claimed.
+    /// Lists deliveries, newest first unless the page says otherwise. One whose lease ran out may stand there as leased until
+    /// something is claimed.
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>>;
+
+    /// How many deliveries are selected: as many as a listing without an end would show.
+    ///
+    /// By default they are listed, a thousand at a time. A store for many of them counts with each lane how many are in which state:
+    /// the numbers of deliveries of a project, a policy or a target, in one state or all, are asked for with every page that
+    /// people look at.
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        const PART: usize = 1000;
+        let (mut page, mut count) = (Page::first(PART), 0);
+        loop {
+            let listed = self.list(which, page).await?;
+            count += listed.len() as u64;
+            match listed.last() {
+                Some(last) if listed.len() == PART => page = Page::after(last.id.0, PART),
+                _ => return Ok(count),
+            }
+        }
+    }
 
     /// One delivery with its body and its attempts.
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>>;
@@ -205,6 +229,31 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// store does not count it: then [bounds](crate::Bounds) cannot be kept.
     async fn usage(&self) -> Result<Option<Vec<Usage>>> {
         Ok(None)
+    }
+
+    /// How the lanes of the selected policy, target or project stand (of all, if none is given). One that is empty and open may be
+    /// left out. `None` if the store does not tell.
+    async fn lanes(&self, which: &Filter) -> Result<Option<Vec<LaneState>>> {
+        let _ = which;
+        Ok(None)
+    }
+
+    /// What the attempts of the last [48 hours](Hour::KEPT) came to in the lanes of the selected policy, target or project (in all,
+    /// if none is given): by targets, then by hours, those without attempts left out. `None` if the store does not count them.
+    ///
+    /// What is counted is written with the attempt, outlives it, and goes with the policy.
+    async fn hours(&self, which: &Filter) -> Result<Option<Vec<Hour>>> {
+        let _ = which;
+        Ok(None)
+    }
+
+    /// The newest delivery of each of these policies, for those that have one, in any order. By default each is listed.
+    async fn newest(&self, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+        let mut newest = Vec::new();
+        for policy in policies {
+            newest.extend(self.list(&Filter::policy(*policy), Page::first(1)).await?);
+        }
+        Ok(newest)
     }
 
     /// Returns when work may be due, or after `at_most`. May return early; must not return late for work that was

@@ -5,6 +5,7 @@ mod explain;
 mod health;
 mod lanes;
 mod operate;
+mod overview;
 mod policies;
 mod relay;
 mod send_test;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub use builder::Builder;
 pub use explain::{Explanation, Obstacle, PolicyExplained, TargetExplained};
 pub use operate::{Redelivered, Skipped};
+pub use overview::{PolicyState, TargetState};
 pub use policies::Policies;
 pub use relay::{EventSource, Relayed};
 
@@ -182,13 +184,23 @@ impl Webhooks {
         self.inner.policy_store()?.switch(None).await
     }
 
-    /// Lists deliveries, newest first.
+    /// Lists deliveries, newest first unless the page says otherwise.
     ///
     /// # Errors
     ///
     /// The store's.
     pub async fn deliveries(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
         self.inner.deliveries.list(which, page).await
+    }
+
+    /// How many deliveries are selected. The bundled stores keep the numbers of each target and state; what a filter selects
+    /// by event type or time is counted when it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn count_deliveries(&self, which: &Filter) -> Result<u64> {
+        self.inner.deliveries.count(which).await
     }
 
     /// One delivery with its body and its attempts.

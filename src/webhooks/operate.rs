@@ -222,7 +222,7 @@ fn by_target(deliveries: &[Delivery]) -> BTreeMap<TargetId, Vec<&Delivery>> {
 }
 
 fn bounded(page: Page) -> Page {
-    Page { limit: page.limit.min(MOST), ..page }
+    Page { limit: page.limit.min(MOST), ..page }.skip(0).oldest_first(false)
 }
 
 fn conflict(delivery: &Delivery, problem: &str) -> Error {

@@ -69,7 +69,7 @@ impl<'a> Policies<'a> {
         found.into_iter().next().ok_or_else(|| not_found(id))
     }
 
-    /// Lists policies, newest first.
+    /// Lists policies, newest first unless the page says otherwise.
     ///
     /// # Errors
     ///
@@ -112,7 +112,8 @@ impl<'a> Policies<'a> {
         }
     }
 
-    fn check(&self, draft: &PolicyDraft) -> Result<()> {
+    /// Whether a draft breaks no rule.
+    pub(crate) fn check(&self, draft: &PolicyDraft) -> Result<()> {
         draft.check(|name| self.inner.formats.find(name).is_some())?;
         for target in &draft.targets {
             let allowed = self.inner.destination.check_address(&target.address);

@@ -12,8 +12,8 @@ use harbor_webhook::policy::{Policy, PolicyDraft, TargetOptions};
 use harbor_webhook::store::conformance::{Broken, Factory, checks};
 use harbor_webhook::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, ClosedLane, DeliveryStore, Detail, FanOut, Fenced, Filter, Hold,
-    LaneLimits, Lease, MemoryStore, Next, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled,
-    Settlement, StateKind, Status, Swept, Usage,
+    Hour, LaneLimits, LaneState, Lease, MemoryStore, Next, Page, PolicyFilter, PolicySource, PolicyStore, Resolved,
+    Retention, Settled, Settlement, StateKind, Status, Swept, Usage,
 };
 use harbor_webhook::{DeliveryId, Error, ErrorKind, Event, EventType, PolicyId, ProjectId, Result, TargetId};
 use uuid::Uuid;
@@ -58,12 +58,19 @@ enum Fault {
     UnparksAnew,
     CancelsInsteadOfForgetting,
     RepeatsTheLastOfAPage,
+    IgnoresTheSkip,
+    IgnoresTheOrder,
+    CountsEveryState,
     HidesAttempts,
     NeverSweeps,
     SweepsWhatWaits,
     CountsParkedAsWaiting,
     CountsOneProjectOnly,
     SendsWhatComesParked,
+    HidesParked,
+    CountsNoFailures,
+    ForgetsHoursWithTheHistory,
+    GivesTheOldestOfAPolicy,
     SleepsForEver,
     ReversesSubscribers,
     ResolvesInItsOwnOrder,
@@ -81,7 +88,7 @@ enum Fault {
 use Fault::*;
 
 /// The fault, a check that sees it, and how the sentence begins.
-const FAULTS: [(Fault, &str, &str); 54] = [
+const FAULTS: [(Fault, &str, &str); 61] = [
     (AppendsTheFirstOnly, "an_event_is_appended_once", "Adds events to the outbox, all or none"),
     (ForgetsEventIds, "an_event_is_appended_once", "An event whose id is remembered"),
     (GivesNewestEvents, "events_come_oldest_first", "Leases up to max events"),
@@ -118,12 +125,19 @@ const FAULTS: [(Fault, &str, &str); 54] = [
     (UnparksAnew, "an_operator_can_park", "Parked deliveries become due now"),
     (CancelsInsteadOfForgetting, "an_operator_can_forget", "The deliveries are deleted"),
     (RepeatsTheLastOfAPage, "listings_go_on_under_writes", "Lists deliveries, newest first"),
+    (IgnoresTheSkip, "listings_skip_and_turn_round", "Listings run from the newest"),
+    (IgnoresTheOrder, "listings_skip_and_turn_round", "Listings run from the newest"),
+    (CountsEveryState, "counts_agree_with_listings", "How many deliveries are selected"),
     (HidesAttempts, "each_result_leaves_its_state", "One delivery with its body"),
     (NeverSweeps, "a_sweep_never_takes_what_waits", "Removes history beyond keep"),
     (SweepsWhatWaits, "a_sweep_never_takes_what_waits", "What waits is never removed"),
     (CountsParkedAsWaiting, "the_status_counts", "What waits, how much"),
     (CountsOneProjectOnly, "what_each_project_uses_is_counted", "How much of what waits"),
     (SendsWhatComesParked, "what_comes_parked_stays_parked", "One whose target is disabled, or that comes"),
+    (HidesParked, "lanes_show_how_they_stand", "How the lanes of the selected policy"),
+    (CountsNoFailures, "hours_outlive_the_history", "What the attempts of the last 48 hours"),
+    (ForgetsHoursWithTheHistory, "hours_outlive_the_history", "What is counted is written with"),
+    (GivesTheOldestOfAPolicy, "the_newest_of_each_policy_is_found", "The newest delivery of each"),
     (SleepsForEver, "waiting_ends_when_there_is_work", "Returns when work may be due"),
     (ReversesSubscribers, "sending_follows_the_policies", "The enabled policies of project"),
     (ResolvesInItsOwnOrder, "sending_follows_the_policies", "Where deliveries of these targets go"),
@@ -376,7 +390,19 @@ impl DeliveryStore for Faulty {
         if self.has(RepeatsTheLastOfAPage) {
             page.after = page.after.map(|id| id + 1);
         }
+        if self.has(IgnoresTheSkip) {
+            page.skip = 0;
+        }
+        if self.has(IgnoresTheOrder) {
+            page.oldest_first = false;
+        }
         self.store.list(which, page).await
+    }
+
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        let mut which = which.clone();
+        which.state = which.state.filter(|_| !self.has(CountsEveryState));
+        self.store.count(&which).await
     }
 
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
@@ -417,6 +443,35 @@ impl DeliveryStore for Faulty {
             usage.truncate(1);
         }
         Ok(usage)
+    }
+
+    async fn lanes(&self, which: &Filter) -> Result<Option<Vec<LaneState>>> {
+        let mut lanes = self.store.lanes(which).await?;
+        for lane in lanes.iter_mut().flatten().filter(|_| self.has(HidesParked)) {
+            lane.parked = 0;
+        }
+        Ok(lanes)
+    }
+
+    async fn hours(&self, which: &Filter) -> Result<Option<Vec<Hour>>> {
+        let mut hours = self.store.hours(which).await?.unwrap_or_default();
+        hours.iter_mut().filter(|_| self.has(CountsNoFailures)).for_each(|hour| hour.failed = 0);
+        if self.has(ForgetsHoursWithTheHistory) {
+            let kept = self.store.list(&Filter::all(), Page::first(1000)).await?;
+            hours.retain(|hour| kept.iter().any(|delivery| delivery.target_id == hour.target_id));
+        }
+        Ok(Some(hours))
+    }
+
+    async fn newest(&self, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+        if !self.has(GivesTheOldestOfAPolicy) {
+            return self.store.newest(policies).await;
+        }
+        let mut oldest = Vec::new();
+        for policy in policies {
+            oldest.extend(self.store.list(&Filter::policy(*policy), Page::first(1).oldest_first(true)).await?);
+        }
+        Ok(oldest)
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

@@ -36,6 +36,7 @@ mod full_server;
 mod header_injection;
 mod health;
 mod host_transactions;
+mod hours;
 mod job_log;
 mod large_fan_out;
 #[cfg(feature = "signing")]
@@ -46,11 +47,14 @@ mod metrics;
 mod operating;
 mod others_faults;
 mod outbox;
+mod overview;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(target_os = "linux")]
 mod power_loss;
 mod receivers;
+#[cfg(feature = "router")]
+mod rest_policies;
 mod retry_after;
 mod running_bridge;
 #[cfg(feature = "sealing")]

@@ -20,27 +20,35 @@ pub(super) fn list(txn: &ReadTransaction, which: &Filter, page: Page, now: i64) 
     select(&txn.open_table(tx::DELIVERIES)?, which, page, now)
 }
 
-/// Goes through the deliveries from the newest on. (A store for millions of them would keep an index for each policy.)
+/// Goes through the deliveries in the page's order. (A store for millions of them would keep an index for each policy.)
 pub(super) fn select(
     deliveries: &impl ReadableTable<i64, &'static [u8]>,
     which: &Filter,
     page: Page,
     now: i64,
 ) -> Result<Vec<Delivery>, Fault> {
-    let before = page.after.unwrap_or(i64::MAX);
-    let range = match which.id {
-        Some(id) if id.0 < before => id.0..id.0.saturating_add(1),
-        Some(_) => return Ok(Vec::new()),
-        None => 0..before,
+    let mut range = match (page.after, page.oldest_first) {
+        (None, _) => 0..i64::MAX,
+        (Some(after), true) => after.saturating_add(1)..i64::MAX,
+        (Some(after), false) => 0..after,
     };
-    let mut selected = Vec::new();
-    for entry in deliveries.range(range)?.rev() {
-        if selected.len() >= page.limit {
-            break;
-        }
-        let (id, row) = entry?;
+    if let Some(id) = which.id {
+        range = range.start.max(id.0)..range.end.min(id.0.saturating_add(1));
+    }
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut rows, mut skipped, mut selected) = (deliveries.range(range)?, 0, Vec::new());
+    while selected.len() < page.limit {
+        let Some(row) = (if page.oldest_first { rows.next() } else { rows.next_back() }) else { break };
+        let (id, row) = row?;
         let delivery = serde_json::from_slice::<Row>(row.value())?.shown(id.value(), now)?;
-        if which.selects(&delivery) {
+        if !which.selects(&delivery) {
+            continue;
+        }
+        if skipped < page.skip {
+            skipped += 1;
+        } else {
             selected.push(delivery);
         }
     }

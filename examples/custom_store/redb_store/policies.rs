@@ -193,11 +193,13 @@ impl PolicyStore for RedbStore {
     async fn policies(&self, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
         self.read(move |txn, _| {
             let mut policies = all(&txn.open_table(tx::POLICIES)?)?;
-            policies.reverse();
-            policies.retain(|policy| page.after.is_none_or(|after| policy.id.0 < after));
             policies.retain(|policy| selects(which, policy.id, policy.project_id));
-            policies.truncate(page.limit);
-            Ok(policies)
+            if !page.oldest_first {
+                policies.reverse();
+            }
+            let behind = |id: i64, after: i64| if page.oldest_first { id > after } else { id < after };
+            policies.retain(|policy| page.after.is_none_or(|after| behind(policy.id.0, after)));
+            Ok(policies.into_iter().skip(page.skip).take(page.limit).collect())
         })
         .await
     }

@@ -42,12 +42,13 @@ pub use checks::{
     a_lane_keeps_its_limits, a_lane_keeps_its_rate, a_lane_that_was_closed_begins_slowly, a_lost_event_is_given_again,
     a_lost_lease_settles_nothing, a_sweep_never_takes_what_waits, a_switch_holds_everything, an_event_is_appended_once,
     an_operator_can_cancel, an_operator_can_forget, an_operator_can_park, an_operator_can_redeliver,
-    each_delivery_is_made_once, each_result_leaves_its_state, events_come_oldest_first, failures_close_a_lane,
-    five_lost_leases_are_poison, forgeries_and_replays_settle_nothing, listings_go_on_under_writes,
+    counts_agree_with_listings, each_delivery_is_made_once, each_result_leaves_its_state, events_come_oldest_first,
+    failures_close_a_lane, five_lost_leases_are_poison, forgeries_and_replays_settle_nothing,
+    hours_outlive_the_history, lanes_show_how_they_stand, listings_go_on_under_writes, listings_skip_and_turn_round,
     no_lane_waits_for_more_than_a_round, policies_keep_their_names_and_targets, reopening_keeps_everything,
-    sending_follows_the_policies, sixteen_claimers_lose_nothing, the_oldest_due_comes_first, the_status_counts,
-    waiting_ends_when_there_is_work, what_cannot_be_sent_is_kept_dead, what_comes_parked_stays_parked,
-    what_each_project_uses_is_counted,
+    sending_follows_the_policies, sixteen_claimers_lose_nothing, the_newest_of_each_policy_is_found,
+    the_oldest_due_comes_first, the_status_counts, waiting_ends_when_there_is_work, what_cannot_be_sent_is_kept_dead,
+    what_comes_parked_stays_parked, what_each_project_uses_is_counted,
 };
 pub use random::{random_operations, replay};
 
@@ -171,9 +172,14 @@ macro_rules! __store_checks {
             an_operator_can_redeliver
             an_operator_can_forget
             listings_go_on_under_writes
+            listings_skip_and_turn_round
+            counts_agree_with_listings
             the_status_counts
             what_each_project_uses_is_counted
             what_comes_parked_stays_parked
+            lanes_show_how_they_stand
+            hours_outlive_the_history
+            the_newest_of_each_policy_is_found
             a_sweep_never_takes_what_waits
             policies_keep_their_names_and_targets
             sending_follows_the_policies

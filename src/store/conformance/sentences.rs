@@ -39,12 +39,18 @@ sentences! {
     PARK = "Due and leased deliveries are parked; a lease on one goes stale.";
     UNPARK = "Parked deliveries become due now; their attempts and age go on.";
     FORGET = "The deliveries are deleted with their attempts, in whatever state";
-    LISTED = "Lists deliveries, newest first.";
+    LISTED = "Lists deliveries, newest first unless the page says otherwise.";
+    PAGED = "Listings run from the newest to the oldest, or the other way if the page says so, and leave out as many of the first as it says.";
+    COUNTED = "How many deliveries are selected: as many as a listing without an end would show.";
     DETAIL = "One delivery with its body and its attempts.";
     SWEPT = "Removes history beyond keep, and gives up what waited too long.";
     WAITING_STAYS = "What waits is never removed.";
     STATUS = "What waits, how much and how old.";
     USAGE = "How much of what waits is each project's, those left out that have nothing waiting.";
+    STANDING = "How the lanes of the selected policy, target or project stand (of all, if none is given).";
+    HOURS = "What the attempts of the last 48 hours came to in the lanes of the selected policy, target or project (in all, if none is given): by targets, then by hours, those without attempts left out.";
+    OUTLIVES = "What is counted is written with the attempt, outlives it, and goes with the policy.";
+    NEWEST = "The newest delivery of each of these policies, for those that have one, in any order.";
     READY = "Returns when work may be due, or after at_most. May return early; must not return late for work that was appended, changed or became due in this store value.";
     SUBSCRIBERS = "The enabled policies of project that list event_type, oldest first; none while webhooks are switched off.";
     RESOLVED = "Where deliveries of these targets go now, in the order asked.";
@@ -53,9 +59,9 @@ sentences! {
     REPLACED = "Replaces everything but the id, the project, the creation time and the creator, which stays when the draft names none.";
     TARGET_IDS = "Targets keep their ids as pair_targets says; targets without a partner get new ids, the rest are gone.";
     DELETED = "Deletes policies and says how many. Deleting nothing is no error.";
-    POLICIES = "Lists policies, newest first.";
+    POLICIES = "Lists policies, newest first unless the page says otherwise.";
     SWITCH = "Reads the global switch, after setting it if on is given. It is on in a new store.";
-    REOPENED = "What a store keeps beyond its process it keeps whole: policies with their ids and secrets, the switch, the outbox, remembered ids, bodies, deliveries, attempts and gates.";
+    REOPENED = "What a store keeps beyond its process it keeps whole: policies with their ids and secrets, the switch, the outbox, remembered ids, bodies, deliveries, attempts, gates and hours.";
 }
 
 #[cfg(test)]

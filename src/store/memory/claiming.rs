@@ -72,6 +72,9 @@ impl State {
             return Settled::STALE;
         }
         let target = row.target;
+        if let Some(attempt) = &attempt {
+            self.lanes.tried(target, attempt, now, wall);
+        }
         self.tell(id, |row| match attempt {
             Some(attempt) => row.record(attempt, wall),
             None => row.touch(wall),

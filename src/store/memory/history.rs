@@ -14,7 +14,22 @@ const MANY: usize = 1000;
 
 impl State {
     pub(super) fn list(&self, which: &Filter, page: Page) -> Vec<Delivery> {
-        self.selected(which, page).take(page.limit).collect()
+        self.selected(which, page).skip(page.skip).take(page.limit).collect()
+    }
+
+    pub(super) fn count(&self, which: &Filter) -> usize {
+        if !which.is_of_lanes() {
+            return self.selected(which, Page::first(usize::MAX)).count();
+        }
+        let lanes = self.lanes.selected(which).into_iter().filter_map(|lane| self.lanes.get(lane));
+        match which.state {
+            None => lanes.map(|lane| lane.kept as usize).sum(),
+            Some(StateKind::Due) => lanes.map(Lane::due).sum(),
+            Some(StateKind::Leased) => lanes.map(|lane| lane.in_flight as usize).sum(),
+            Some(StateKind::Parked) => lanes.map(|lane| lane.waiting() - lane.due() - lane.in_flight as usize).sum(),
+            // Of what has ended not much is kept.
+            Some(_) => self.selected(which, Page::first(usize::MAX)).count(),
+        }
     }
 
     pub(super) fn detail(&self, id: DeliveryId) -> Option<Detail> {
@@ -22,17 +37,25 @@ impl State {
         Some(Detail::new(self.shown(id.0, row)?, row.message.body(), row.history().to_vec()))
     }
 
-    /// Newest first.
+    /// In the page's order, from behind its `after` on.
     fn selected<'a>(&'a self, which: &'a Filter, page: Page) -> Box<dyn Iterator<Item = Delivery> + 'a> {
-        let end = page.after.unwrap_or(i64::MAX);
+        let range = match (page.after, page.oldest_first) {
+            (None, _) => 0..i64::MAX,
+            (Some(after), true) => after.saturating_add(1)..i64::MAX,
+            (Some(after), false) => 0..after,
+        };
         let fits = |delivery: &Delivery| which.selects(delivery);
         match self.indexed(which) {
             Some(mut ids) => {
-                ids.retain(|id| *id < end);
-                ids.sort_unstable_by(|a, b| b.cmp(a));
-                Box::new(ids.into_iter().filter_map(|id| self.shown(id, self.rows.get(id)?)).filter(fits))
+                ids.retain(|id| range.contains(id));
+                ids.sort_unstable();
+                let found = ids.into_iter().filter_map(|id| self.shown(id, self.rows.get(id)?));
+                in_order(found.filter(fits), page.oldest_first)
             }
-            None => Box::new(self.rows.newest(0..end).filter_map(|(id, row)| self.shown(id, row)).filter(fits)),
+            None => {
+                let found = self.rows.within(range).filter_map(|(id, row)| self.shown(id, row));
+                in_order(found.filter(fits), page.oldest_first)
+            }
         }
     }
 
@@ -84,6 +107,9 @@ impl State {
         let selected: Vec<i64> = self.selected(which, page).map(|delivery| delivery.id.0).take(page.limit).collect();
         let next = selected.last().copied().filter(|_| selected.len() == page.limit);
         let count = selected.into_iter().filter(|id| self.change_one(*id, to)).count();
+        if to == Change::Forget && which.is_whole() && next.is_none() {
+            self.forget_hours(which);
+        }
         Changed::new(count as u64, next)
     }
 
@@ -118,6 +144,7 @@ impl State {
         }
         // A gate that nobody will open would outlive its lane for ever.
         self.open_lanes(&Filter::policy(policy), Hold::TargetDisabled);
+        self.forget_hours(&Filter::policy(policy));
         self.deleted.push_back((self.now, policy));
     }
 
@@ -125,6 +152,7 @@ impl State {
     pub(super) fn forget_policy(&mut self, policy: PolicyId, max: usize) -> usize {
         let ids = self.of_lanes(&Filter::policy(policy));
         ids.iter().take(max).for_each(|id| self.remove(*id));
+        self.forget_hours(&Filter::policy(policy));
         ids.len().min(max)
     }
 
@@ -167,4 +195,11 @@ impl State {
         }
         oldest
     }
+}
+
+fn in_order<'a, T>(
+    ascending: impl DoubleEndedIterator<Item = T> + 'a,
+    forwards: bool,
+) -> Box<dyn Iterator<Item = T> + 'a> {
+    if forwards { Box::new(ascending) } else { Box::new(ascending.rev()) }
 }

@@ -1,10 +1,13 @@
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use super::moment::Moment;
-use crate::delivery::State as Stands;
 use crate::delivery::breaker::{After, Before, Breaker, Gate, Health, News, Verdict};
+use crate::delivery::{Attempt, State as Stands};
 use crate::id::{PolicyId, ProjectId, TargetId};
-use crate::store::{Hold, LaneLimits};
+use crate::store::{Hold, Hour, LaneLimits};
 
 /// A target's queue and gate. Each delivery that waits is in exactly one of `fresh`, `again` and `held`.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub(super) struct Lane {
     pub(super) in_flight: u32,
     pub(super) closed: Option<(Moment, Hold)>,
     pub(super) place: Place,
+    /// Its attempts of late, the oldest hour first.
+    pub(super) hours: Vec<Hour>,
+    /// Until when they are kept.
+    hours_until: Moment,
     health: Health,
     /// When the first of the failures was that the health counts.
     failing_since: Moment,
@@ -52,6 +59,8 @@ impl Lane {
             in_flight: 0,
             closed: None,
             place: Place::Nowhere,
+            hours: Vec::new(),
+            hours_until: Moment::default(),
             health: Health::default(),
             failing_since: Moment::default(),
             next_token: Moment::default(),
@@ -65,6 +74,21 @@ impl Lane {
         self.fresh.len() + self.again.len() + self.held.len()
     }
 
+    /// Of what is due, the first of those made and of those due again.
+    pub(super) fn first_due(&self) -> impl Iterator<Item = i64> {
+        self.fresh.front().copied().into_iter().chain(self.again.first().map(|(_, id)| *id))
+    }
+
+    /// What is leased or parked.
+    pub(super) fn held(&self) -> impl Iterator<Item = i64> {
+        self.held.iter().copied()
+    }
+
+    /// Deliveries that are due now or later.
+    pub(super) fn due(&self) -> usize {
+        self.fresh.len() + self.again.len()
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
         let again = self.again.iter().map(|(_, id)| *id);
         self.fresh.iter().copied().chain(again).chain(self.held.iter().copied())
@@ -73,6 +97,33 @@ impl Lane {
     /// Until when the gate is closed.
     pub(super) fn gate(&self) -> Moment {
         self.closed.map_or(Moment::default(), |(until, _)| until)
+    }
+
+    /// How long the lane stays when nothing of its deliveries is left.
+    pub(super) fn kept_until(&self) -> Moment {
+        self.gate().max(self.hours_until)
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.health.failures
+    }
+
+    /// Counts an attempt of the target `id` that is written down now, at this time on the wall.
+    pub(super) fn tried(&mut self, id: TargetId, attempt: &Attempt, now: Moment, wall: DateTime<Utc>) {
+        let (mut hour, oldest) = (Hour::of(id, wall), Hour::oldest_kept(wall));
+        self.hours.retain(|hour| hour.begins_at >= oldest);
+        match self.hours.iter_mut().find(|known| known.begins_at == hour.begins_at) {
+            Some(known) => known.add(attempt),
+            None => {
+                hour.add(attempt);
+                self.hours.push(hour);
+            }
+        }
+        self.hours_until = now.after(Duration::from_secs(3600) * Hour::KEPT);
+    }
+
+    pub(super) fn forget_hours(&mut self) {
+        (self.hours, self.hours_until) = (Vec::new(), Moment::default());
     }
 
     /// When a delivery can be taken; none if there is none, or no room for one more in flight.

@@ -1,10 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::lane::{Lane, Place};
 use super::moment::Moment;
 use super::row::Row;
 use super::rows::Rows;
+use crate::delivery::Attempt;
 use crate::id::{PolicyId, ProjectId, TargetId};
 use crate::store::{Filter, Hold, LaneLimits};
 
@@ -12,7 +15,8 @@ use crate::store::{Filter, Hold, LaneLimits};
 ///
 /// A lane is in at most one of two places: among the `ready` ones, which take turns, or among the `timed` ones, by when they
 /// become ready. A lane without due deliveries, or without room for one more in flight, is in neither: claiming never looks
-/// at it. A lane of which nothing but a closed gate is left is timed too, and goes when the gate opens.
+/// at it. A lane of which nothing but a closed gate, or its hours, is left is timed too, and goes when the gate opens
+/// and the hours are old.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     by_target: HashMap<TargetId, Lane>,
@@ -72,6 +76,13 @@ impl Lanes {
         }
     }
 
+    /// Counts an attempt, which moves the lane nowhere.
+    pub(super) fn tried(&mut self, id: TargetId, attempt: &Attempt, now: Moment, wall: DateTime<Utc>) {
+        if let Some(lane) = self.by_target.get_mut(&id) {
+            lane.tried(id, attempt, now, wall);
+        }
+    }
+
     pub(super) fn close(&mut self, id: TargetId, time: Duration, why: Hold, now: Moment) {
         let until = now.after(time);
         self.change(id, now, |lane| lane.close(until, why));
@@ -104,7 +115,7 @@ impl Lanes {
     /// Puts the lane where it belongs now. A lane that stays ready keeps its turn.
     fn place(&mut self, id: TargetId, now: Moment) {
         let Some(lane) = self.by_target.get_mut(&id) else { return };
-        let wanted = if lane.kept == 0 { Some(lane.gate()) } else { lane.ready_at() };
+        let wanted = if lane.kept == 0 { Some(lane.kept_until()) } else { lane.ready_at() };
         if let (Place::Ready(_), Some(at)) = (lane.place, wanted)
             && at <= now
             && lane.kept > 0

@@ -1,5 +1,6 @@
 //! The parts, lowest first: `moment` and `message`, `row`, `rows`; `lane`, `lanes`; `seen`, `outbox`; `ended`, `weights`;
-//! `state`, which holds them in agreement; `intake`, `claiming`, `history` and `sweep`, which are made of its steps.
+//! `state`, which holds them in agreement; `intake`, `claiming`, `history`,
+//! `overview` and `sweep`, which are made of its steps.
 
 mod claiming;
 mod ended;
@@ -10,6 +11,7 @@ mod lanes;
 mod message;
 mod moment;
 mod outbox;
+mod overview;
 mod policies;
 mod row;
 mod rows;
@@ -33,8 +35,9 @@ use policies::Policies;
 use state::{Bounds, State};
 
 use super::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Hour, LaneState,
+    Lease, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept,
+    Usage,
 };
 use crate::clock::{Clock, Guarded, SystemClock, instant};
 use crate::delivery::Delivery;
@@ -203,6 +206,10 @@ impl DeliveryStore for MemoryStore {
         Ok(self.state().list(which, page))
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        Ok(self.state().count(which) as u64)
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         Ok(self.state().detail(id))
     }
@@ -217,6 +224,18 @@ impl DeliveryStore for MemoryStore {
 
     async fn usage(&self) -> Result<Option<Vec<Usage>>> {
         Ok(Some(self.state().usage()))
+    }
+
+    async fn lanes(&self, which: &Filter) -> Result<Option<Vec<LaneState>>> {
+        Ok(Some(self.state().lane_states(which)))
+    }
+
+    async fn hours(&self, which: &Filter) -> Result<Option<Vec<Hour>>> {
+        Ok(Some(self.state().hours(which)))
+    }
+
+    async fn newest(&self, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+        Ok(self.state().newest(policies))
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

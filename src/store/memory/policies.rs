@@ -115,8 +115,16 @@ impl Policies {
     }
 
     pub(super) fn list(&self, which: PolicyFilter, page: Page) -> Vec<Policy> {
-        let behind = |policy: &&Arc<Policy>| page.after.is_none_or(|after| policy.id.0 < after);
-        self.selected(which).filter(behind).take(page.limit).map(|policy| Policy::clone(policy)).collect()
+        let behind = |policy: &&Arc<Policy>| match page.after {
+            Some(after) if page.oldest_first => policy.id.0 > after,
+            Some(after) => policy.id.0 < after,
+            None => true,
+        };
+        let mut found: Vec<_> = self.selected(which).filter(behind).collect();
+        if page.oldest_first {
+            found.reverse();
+        }
+        found.into_iter().skip(page.skip).take(page.limit).map(|policy| Policy::clone(policy)).collect()
     }
 
     pub(super) fn switch(&mut self, on: Option<bool>) -> bool {

@@ -65,11 +65,11 @@ impl Rows {
         }
     }
 
-    /// The deliveries with these ids, newest first.
-    pub(super) fn newest(&self, ids: Range<i64>) -> impl Iterator<Item = (i64, &Row)> {
+    /// The deliveries with these ids, oldest first.
+    pub(super) fn within(&self, ids: Range<i64>) -> impl DoubleEndedIterator<Item = (i64, &Row)> {
         let blocks = if ids.is_empty() { 0..0 } else { place(ids.start).0..place(ids.end - 1).0 + 1 };
-        let all = self.blocks.range(blocks).rev().flat_map(|(block, rows)| {
-            let rows = rows.rows.iter().enumerate().rev();
+        let all = self.blocks.range(blocks).flat_map(|(block, rows)| {
+            let rows = rows.rows.iter().enumerate();
             rows.filter_map(|(at, row)| Some((id(*block, at), row.as_deref()?)))
         });
         all.filter(move |(id, _)| ids.contains(id))

@@ -53,7 +53,7 @@ fn nothing_is_left(state: &State) {
     assert_eq!((state.weights.waiting, state.weights.history), (0, 0));
     assert_eq!((state.outbox.bytes(), state.outbox.claimed_bytes()), (0, 0));
     assert!(state.leases.is_empty());
-    assert_eq!(state.rows.newest(0..i64::MAX).count(), 0);
+    assert_eq!(state.rows.within(0..i64::MAX).count(), 0);
     assert_eq!(state.lanes.all().count(), 0);
     assert_eq!(state.lanes.selected(&Filter::policy(PolicyId(0))), []);
 }

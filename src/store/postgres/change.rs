@@ -1,8 +1,11 @@
+use std::collections::HashSet;
+
 use tokio_postgres::Row;
 
 use super::db::{Db, Param, failure};
 use super::history::{Selection, params};
-use super::lanes::{self, DUE, LEASED, Moves, PARKED};
+use super::lanes::{self, CANCELLED, DUE, LEASED, Moves, PARKED};
+use super::overview::forget_hours;
 use crate::delivery::CancelReason;
 use crate::error::Result;
 use crate::id::PolicyId;
@@ -36,6 +39,9 @@ pub(super) async fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page) 
     let selected = selected.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(failure)?;
     let changed = apply(db, to, &selected).await?;
     let next = ids.last().copied().filter(|_| ids.len() == limit);
+    if to == Change::Forget && which.is_whole() && next.is_none() {
+        forget_hours(db, which).await?;
+    }
     Ok(Changed::new(changed, next))
 }
 
@@ -60,21 +66,20 @@ async fn apply(db: &Db<'_>, to: Change, selected: &[Selected]) -> Result<u64> {
         Change::OpenLanes(_) => |_| false,
     };
     let ids: Vec<i64> = selected.iter().filter(|delivery| fits(delivery.state)).map(|delivery| delivery.id).collect();
-    let changed: Vec<i64> = match to {
-        Change::Forget => forget(db, &ids).await?,
-        to => returned(db, statement(to), &[&ids], to).await?,
-    };
     let mut moves = Moves::default();
-    let waits = |state: i16| i64::from(state <= PARKED);
+    if to == Change::Forget {
+        let gone = forget(db, &ids, DUE, &mut moves).await?;
+        lanes::apply(db, &moves).await?;
+        return Ok(gone);
+    }
+    let next = match to {
+        Change::Redeliver | Change::Unpark => DUE,
+        Change::Park => PARKED,
+        Change::Cancel(_) | Change::OpenLanes(_) | Change::Forget => CANCELLED,
+    };
+    let changed: HashSet<i64> = returned(db, statement(to), &[&ids], to).await?.into_iter().collect();
     for delivery in selected.iter().filter(|delivery| changed.contains(&delivery.id)) {
-        let lane = moves.of(delivery.target);
-        lane.flies -= i64::from(delivery.state == LEASED);
-        let more = match to {
-            Change::Redeliver => 1 - waits(delivery.state),
-            Change::Cancel(_) | Change::Forget => -waits(delivery.state),
-            Change::Park | Change::Unpark | Change::OpenLanes(_) => 0,
-        };
-        lane.wait(more, delivery.size);
+        moves.of(delivery.target).step(Some(delivery.state), Some(next), delivery.size);
     }
     lanes::apply(db, &moves).await?;
     Ok(changed.len() as u64)
@@ -107,23 +112,30 @@ async fn returned(db: &Db<'_>, sql: &str, ids: &[Param<'_>], to: Change) -> Resu
     rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)
 }
 
-/// Deletes deliveries with their attempts, and the bodies that nobody sends any more.
-pub(super) async fn forget(db: &Db<'_>, ids: &[i64]) -> Result<Vec<i64>> {
+/// Deletes deliveries in this state or a later one with their attempts, and the bodies that nobody sends any more. Says how many,
+/// and what their lanes are to count less.
+pub(super) async fn forget(db: &Db<'_>, ids: &[i64], least: i16, moves: &mut Moves) -> Result<u64> {
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(0);
     }
-    db.execute("DELETE FROM {s}.attempts WHERE delivery_id = ANY($1)", &[&ids]).await?;
-    let rows = db.rows("DELETE FROM {s}.deliveries WHERE id = ANY($1) RETURNING id, body_id", &[&ids]).await?;
-    let gone = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>().map_err(failure)?;
-    let bodies = rows.iter().map(|row| row.try_get::<_, Option<uuid::Uuid>>(1));
-    let bodies: Vec<_> = bodies.collect::<Result<Vec<_>, _>>().map_err(failure)?.into_iter().flatten().collect();
+    let sql = "DELETE FROM {s}.deliveries WHERE id = ANY($1) AND state >= $2
+               RETURNING target_id, state, size, body_id, id";
+    let rows = db.rows(sql, &[&ids, &least]).await?;
+    let (mut gone, mut bodies): (Vec<i64>, Vec<uuid::Uuid>) = Default::default();
+    for row in &rows {
+        gone.push(row.try_get(4).map_err(failure)?);
+        let state = row.try_get(1).map_err(failure)?;
+        moves.of(row.try_get(0).map_err(failure)?).step(Some(state), None, row.try_get(2).map_err(failure)?);
+        bodies.extend(row.try_get::<_, Option<uuid::Uuid>>(3).map_err(failure)?);
+    }
+    db.execute("DELETE FROM {s}.attempts WHERE delivery_id = ANY($1)", &[&gone]).await?;
     db.execute(
         "DELETE FROM {s}.bodies b WHERE id = ANY($1)
          AND NOT EXISTS (SELECT 1 FROM {s}.deliveries d WHERE d.body_id = b.id)",
         &[&bodies],
     )
     .await?;
-    Ok(gone)
+    Ok(gone.len() as u64)
 }
 
 async fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
@@ -157,5 +169,6 @@ pub(super) async fn cancel_policy(db: &Db<'_>, policy: PolicyId) -> Result<()> {
         while change(db, &which, to, Page::first(1000)).await?.next.is_some() {}
     }
     // A gate that nobody will open would outlive its lane for ever.
-    open_lanes(db, &Filter::policy(policy), Hold::TargetDisabled).await.map(|_| ())
+    open_lanes(db, &Filter::policy(policy), Hold::TargetDisabled).await?;
+    forget_hours(db, &Filter::policy(policy)).await
 }

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::db::{Db, both, failure};
-use super::lanes::{self, DEAD, DUE, Moves};
+use super::lanes::{self, DEAD, DUE, LEASED, Moves};
 use super::policies::unreadable;
 use super::turns::Turns;
 use super::{millis, token};
@@ -209,8 +209,7 @@ async fn lose(db: &Db<'_>, targets: &[i64]) -> Result<()> {
         let state: i16 = row.try_get(1).map_err(failure)?;
         debug_assert!(state == DUE || state == DEAD);
         let lane = moves.of(row.try_get(0).map_err(failure)?);
-        lane.flies -= 1;
-        lane.wait(-i64::from(state != DUE), row.try_get(2).map_err(failure)?);
+        lane.step(Some(LEASED), Some(state), row.try_get(2).map_err(failure)?);
     }
     lanes::apply_and_commit(db, &moves, false).await
 }

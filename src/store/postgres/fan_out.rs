@@ -209,17 +209,22 @@ async fn insert(db: &Db<'_>, news: &[New<'_>], sizes: &HashMap<Uuid, i32>) -> Re
 /// Now that the lanes are held: what is beyond their bounds is dead, and what is for a disabled target is parked.
 async fn admit(db: &Db<'_>, inserted: &[Inserted], mut rooms: HashMap<i64, Room>) -> Result<Moves> {
     let (mut beyond, mut parked, mut moves) = (Vec::new(), Vec::new(), Moves::default());
-    for new in inserted.iter().filter(|new| new.state != lanes::DEAD) {
+    for new in inserted {
         let room = rooms.entry(new.target).or_default();
-        if room.left <= 0 {
-            beyond.push(new.id);
-            continue;
-        }
-        room.left -= 1;
-        moves.of(new.target).wait(1, new.size);
-        if room.disabled && new.state == lanes::DUE {
-            parked.push(new.id);
-        }
+        let state = match new.state {
+            lanes::DEAD => lanes::DEAD,
+            _ if room.left <= 0 => {
+                beyond.push(new.id);
+                lanes::DEAD
+            }
+            lanes::DUE if room.disabled => {
+                parked.push(new.id);
+                lanes::PARKED
+            }
+            state => state,
+        };
+        room.left -= i64::from(state != lanes::DEAD);
+        moves.of(new.target).step(None, Some(state), new.size);
     }
     if !beyond.is_empty() {
         let sql = "UPDATE {s}.deliveries SET state = 4, reason = $2 WHERE id = ANY($1)";

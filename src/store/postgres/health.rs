@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 use super::db::{Db, failure};
+use super::lanes::{DUE, Moves, PARKED};
 use super::millis;
 use crate::delivery::breaker::{After, Before, Breaker, Gate, Health, News, Verdict};
 use crate::error::Result;
@@ -72,7 +73,7 @@ impl Patients {
     }
 
     /// Writes down what changed, and parks what is due in lanes that are disabled.
-    pub(super) async fn write(&self, db: &Db<'_>) -> Result<()> {
+    pub(super) async fn write(&self, db: &Db<'_>, moves: &mut Moves) -> Result<()> {
         for (target, patient) in &self.0 {
             if patient.changed {
                 patient.write_health(db, *target).await?;
@@ -83,8 +84,12 @@ impl Patients {
         }
         let disabled: Vec<i64> = self.0.iter().filter(|(_, p)| p.disabled).map(|(target, _)| *target).collect();
         if !disabled.is_empty() {
-            let sql = "UPDATE {s}.deliveries SET state = 2 WHERE target_id = ANY($1) AND state = 0";
-            db.execute(sql, &[&disabled]).await?;
+            let sql = "UPDATE {s}.deliveries SET state = 2 WHERE target_id = ANY($1) AND state = 0
+                       RETURNING target_id, size";
+            for row in db.rows(sql, &[&disabled]).await? {
+                let size = row.try_get(1).map_err(failure)?;
+                moves.of(row.try_get(0).map_err(failure)?).step(Some(DUE), Some(PARKED), size);
+            }
         }
         Ok(())
     }

@@ -11,12 +11,13 @@ use super::policies::unreadable;
 use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, Outcome, State};
 use crate::error::Result;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::store::tally::counted;
 use crate::store::{ClosedLane, Detail, Filter, Hold, Page, SetAside, StateKind, Status, Usage};
 
 /// What a filter selects: only what it names stands in the statement, so that the planner sees which index fits.
 pub(super) struct Selection {
-    conditions: String,
-    values: Vec<Box<dyn ToSql + Sync + Send>>,
+    pub(super) conditions: String,
+    pub(super) values: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
 impl Selection {
@@ -44,11 +45,15 @@ impl Selection {
         }
     }
 
-    /// The end of a statement: the newest first, from behind `page.after` on.
+    /// The end of a statement: in the page's order, from behind its `after` on.
     pub(super) fn page(mut self, page: Page) -> (String, Vec<Box<dyn ToSql + Sync + Send>>) {
-        self.and("id <", page.after);
-        self.values.push(Box::new(i64::try_from(page.limit).unwrap_or(i64::MAX)));
-        let end = format!("WHERE {} ORDER BY id DESC LIMIT ${}", self.conditions, self.values.len());
+        let (above, order) = if page.oldest_first { ("id >", "") } else { ("id <", " DESC") };
+        self.and(above, page.after);
+        for number in [page.limit, page.skip] {
+            self.values.push(Box::new(i64::try_from(number).unwrap_or(i64::MAX)));
+        }
+        let (limit, skip) = (self.values.len() - 1, self.values.len());
+        let end = format!("WHERE {} ORDER BY id{order} LIMIT ${limit} OFFSET ${skip}", self.conditions);
         (end, self.values)
     }
 }
@@ -59,12 +64,36 @@ pub(super) fn params(values: &[Box<dyn ToSql + Sync + Send>]) -> Vec<Param<'_>> 
 
 pub(super) async fn list(db: &Db<'_>, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
     let (end, values) = Selection::of(which).page(page);
-    let sql = format!(
-        "SELECT id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
-           created_at, updated_at, extract(epoch FROM due - statement_timestamp())::float8, detail
-         FROM {{s}}.deliveries {end}"
-    );
+    let sql = format!("SELECT {SHOWN} FROM {{s}}.deliveries {end}");
     db.rows(&sql, &params(&values)).await?.iter().map(read_delivery).collect()
+}
+
+/// The columns of a delivery that are shown.
+const SHOWN: &str = "id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
+                     created_at, updated_at, extract(epoch FROM due - statement_timestamp())::float8, detail";
+
+/// The newest delivery of each policy.
+pub(super) async fn newest(db: &Db<'_>, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+    let policies: Vec<i64> = policies.iter().map(|policy| policy.0).collect();
+    let sql = format!(
+        "SELECT {SHOWN} FROM unnest($1::bigint[]) p(policy) CROSS JOIN LATERAL
+         (SELECT * FROM {{s}}.deliveries WHERE policy_id = p.policy ORDER BY id DESC LIMIT 1) d"
+    );
+    db.rows(&sql, &[&policies]).await?.iter().map(read_delivery).collect()
+}
+
+/// How many deliveries are selected. What lanes count is not counted anew.
+pub(super) async fn count(db: &Db<'_>, which: &Filter) -> Result<u64> {
+    let by_lane = which.is_of_lanes();
+    let (from, what) = match by_lane {
+        true => ("lanes", format!("coalesce(sum({}), 0)::bigint", counted(which.state))),
+        false => ("deliveries", "count(*)".to_owned()),
+    };
+    let Selection { conditions, values } =
+        Selection::of(&Filter { state: which.state.filter(|_| !by_lane), ..which.clone() });
+    let row = db.row(&format!("SELECT {what} FROM {{s}}.{from} WHERE {conditions}"), &params(&values)).await?;
+    let count: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(failure)?;
+    Ok(count.max(0).unsigned_abs())
 }
 
 pub(super) async fn detail(db: &Db<'_>, id: DeliveryId) -> Result<Option<Detail>> {

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
-use super::db::Db;
+use super::db::{Db, Param};
+use crate::delivery::Attempt;
 use crate::error::Result;
+use crate::store::tally::Tally;
 
 /// The column `state` of a delivery.
 pub(super) const DUE: i16 = 0;
@@ -17,18 +19,22 @@ pub(super) struct Moves(BTreeMap<i64, Move>);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Move {
-    waits: i64,
-    bytes: i64,
+    tally: Tally,
+    /// So many more are in flight that were due.
     pub(super) flies: i64,
     /// When the next token of its rate is there, if some were taken.
     pub(super) token_us: Option<i64>,
 }
 
 impl Move {
-    /// So many more deliveries wait, with a body of this size each.
-    pub(super) fn wait(&mut self, more: i64, size: i32) {
-        self.waits += more;
-        self.bytes += more * i64::from(size);
+    /// A delivery with a body of this size goes from one state to another. None: it is not there yet, or no more.
+    pub(super) fn step(&mut self, from: Option<i16>, to: Option<i16>, size: i32) {
+        self.tally.step(from.map(i64::from), to.map(i64::from), i64::from(size));
+    }
+
+    /// An attempt was written down.
+    pub(super) fn attempt(&mut self, attempt: &Attempt) {
+        self.tally.attempt(attempt);
     }
 }
 
@@ -40,12 +46,29 @@ impl Moves {
     fn columns(&self) -> Columns {
         let column = |of: fn(&Move) -> i64| self.0.values().map(of).collect();
         Columns {
-            targets: self.0.keys().copied().collect(),
-            waits: column(|lane| lane.waits),
-            bytes: column(|lane| lane.bytes),
-            flies: column(|lane| lane.flies),
+            targets: self.targets(),
             tokens: self.0.values().map(|lane| lane.token_us).collect(),
+            counts: [
+                column(|lane| lane.tally.waiting),
+                column(|lane| lane.tally.bytes),
+                column(|lane| lane.tally.in_flight + lane.flies),
+                column(|lane| lane.tally.parked),
+                column(|lane| lane.tally.delivered),
+                column(|lane| lane.tally.dead),
+                column(|lane| lane.tally.cancelled),
+            ],
+            tried: [
+                column(|lane| lane.tally.tried.taken),
+                column(|lane| lane.tally.tried.failed),
+                column(|lane| lane.tally.tried.us),
+                column(|lane| lane.tally.tried.longest_us),
+            ],
         }
+    }
+
+    /// The lanes, in their order.
+    pub(super) fn targets(&self) -> Vec<i64> {
+        self.0.keys().copied().collect()
     }
 
     /// The lane's place is to be worked out anew, and nothing else.
@@ -56,10 +79,22 @@ impl Moves {
 
 struct Columns {
     targets: Vec<i64>,
-    waits: Vec<i64>,
-    bytes: Vec<i64>,
-    flies: Vec<i64>,
     tokens: Vec<Option<i64>>,
+    counts: [Vec<i64>; 7],
+    tried: [Vec<i64>; 4],
+}
+
+impl Columns {
+    fn params<'a>(&'a self, served: &'a bool) -> Vec<Param<'a>> {
+        let first: [Param<'_>; 3] = [&self.targets, served, &self.tokens];
+        first.into_iter().chain(self.counts.iter().map(|column| column as Param<'_>)).collect()
+    }
+
+    fn params_with_tried(&self) -> Vec<Param<'_>> {
+        let mut params = self.params(&false);
+        params.extend(self.tried.iter().map(|column| column as Param<'_>));
+        params
+    }
 }
 
 /// Takes lanes: nobody else changes their waiting deliveries until the transaction ends. Whoever takes several takes them in
@@ -79,8 +114,7 @@ pub(super) async fn apply(db: &Db<'_>, moves: &Moves) -> Result<()> {
     if moves.0.is_empty() {
         return Ok(());
     }
-    let Columns { targets, waits, bytes, flies, tokens } = moves.columns();
-    db.execute(APPLY, &[&targets, &waits, &flies, &false, &tokens, &bytes]).await.map(|_| ())
+    db.execute(APPLY, &moves.columns().params(&false)).await.map(|_| ())
 }
 
 /// The same as the last thing in the transaction, together with its commit. A lane that was just served comes behind those
@@ -89,21 +123,69 @@ pub(super) async fn apply_and_commit(db: &Db<'_>, moves: &Moves, served: bool) -
     if moves.0.is_empty() {
         return db.commit().await;
     }
-    let Columns { targets, waits, bytes, flies, tokens } = moves.columns();
-    db.execute_and_commit(APPLY, &[&targets, &waits, &flies, &served, &tokens, &bytes]).await
+    db.execute_and_commit(APPLY, &moves.columns().params(&served)).await
 }
 
-const APPLY: &str = "
-    UPDATE {s}.lanes l SET
-      waiting = greatest(0, l.waiting + m.waits),
-      in_flight = greatest(0, l.in_flight + m.flies),
-      bytes = greatest(0, l.bytes + m.bytes),
-      served = CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
-      token_us = coalesce(m.token_us, l.token_us),
-      next_at = CASE WHEN l.in_flight + m.flies < least(l.max_in_flight, l.ramp) THEN
-        (SELECT greatest(d.due, l.gate_until, CASE WHEN $4 THEN statement_timestamp() ELSE l.served END,
-           CASE WHEN l.spacing_us > 0 THEN to_timestamp(coalesce(m.token_us, l.token_us) / 1e6) END)
-         FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0 ORDER BY d.due, d.id LIMIT 1) END
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $5::bigint[], $6::bigint[])
-      AS m(target_id, waits, flies, token_us, bytes)
-    WHERE l.target_id = m.target_id";
+/// The same after results, whose attempts are counted in the present hour.
+pub(super) async fn settle_and_commit(db: &Db<'_>, moves: &Moves) -> Result<()> {
+    if moves.0.is_empty() {
+        return db.commit().await;
+    }
+    db.execute_and_commit(SETTLE, &moves.columns().params_with_tried()).await
+}
+
+/// The statement that writes moves down. `$with` comes before it, `$set` sets further columns, to what `$from` is and `$arrays` bring
+/// under `$names`.
+macro_rules! apply {
+    ($with:literal, $set:literal, $from:literal, $arrays:literal, $names:literal) => {
+        concat!(
+            $with,
+            "UPDATE {s}.lanes l SET
+               waiting = greatest(0, l.waiting + m.waits),
+               bytes = greatest(0, l.bytes + m.bytes),
+               in_flight = greatest(0, l.in_flight + m.flies),
+               parked = greatest(0, l.parked + m.parked),
+               delivered = greatest(0, l.delivered + m.delivered),
+               dead = greatest(0, l.dead + m.dead),
+               cancelled = greatest(0, l.cancelled + m.cancelled),",
+            $set,
+            "  served = CASE WHEN $2 THEN statement_timestamp() ELSE l.served END,
+               token_us = coalesce(m.token_us, l.token_us),
+               next_at = CASE WHEN l.in_flight + m.flies < least(l.max_in_flight, l.ramp) THEN
+                 (SELECT greatest(d.due, l.gate_until, CASE WHEN $2 THEN statement_timestamp() ELSE l.served END,
+                    CASE WHEN l.spacing_us > 0 THEN to_timestamp(coalesce(m.token_us, l.token_us) / 1e6) END)
+                  FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0 ORDER BY d.due, d.id LIMIT 1) END
+             FROM ",
+            $from,
+            "unnest($1::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+                 $9::bigint[], $10::bigint[]",
+            $arrays,
+            ") AS m(target_id, token_us, waits, bytes, flies, parked, delivered, dead, cancelled",
+            $names,
+            ") WHERE l.target_id = m.target_id"
+        )
+    };
+}
+
+const APPLY: &str = apply!("", "", "", "", "");
+
+/// The same after attempts. An hour that is over is put with the others.
+const SETTLE: &str = apply!(
+    "WITH present AS (SELECT date_trunc('hour', statement_timestamp(), 'UTC') AS hour),
+       ended AS (
+         INSERT INTO {s}.hours AS h (target_id, hour, taken, failed, us, longest_us)
+         SELECT l.target_id, l.hour, l.hour_taken, l.hour_failed, l.hour_us, l.hour_longest_us
+         FROM {s}.lanes l, present p
+         WHERE l.target_id = ANY($1) AND l.hour <> p.hour AND l.hour_taken + l.hour_failed > 0
+         -- A clock that was set back comes to an hour again.
+         ON CONFLICT (target_id, hour) DO UPDATE SET taken = h.taken + excluded.taken, failed = h.failed + excluded.failed,
+           us = h.us + excluded.us, longest_us = greatest(h.longest_us, excluded.longest_us)) ",
+    "hour = p.hour,
+     hour_taken = CASE WHEN l.hour = p.hour THEN l.hour_taken ELSE 0 END + m.taken,
+     hour_failed = CASE WHEN l.hour = p.hour THEN l.hour_failed ELSE 0 END + m.failed,
+     hour_us = CASE WHEN l.hour = p.hour THEN l.hour_us ELSE 0 END + m.us,
+     hour_longest_us = greatest(CASE WHEN l.hour = p.hour THEN l.hour_longest_us ELSE 0 END, m.longest_us),",
+    "present p, ",
+    ", $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]",
+    ", taken, failed, us, longest_us"
+);

@@ -23,6 +23,7 @@ mod history;
 mod lanes;
 mod listen;
 mod outbox;
+mod overview;
 mod policies;
 mod schema;
 mod settle;

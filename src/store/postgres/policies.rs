@@ -64,16 +64,16 @@ pub(super) async fn delete(db: &Db<'_>, which: PolicyFilter) -> Result<Vec<Polic
 
 pub(super) async fn list(db: &Db<'_>, which: PolicyFilter, page: Page) -> Result<Vec<Policy>> {
     let (project, id) = parts(which);
-    let (after, limit) = (page.after.unwrap_or(i64::MAX), i64::try_from(page.limit).unwrap_or(i64::MAX));
-    let rows = db
-        .rows(
-            "SELECT id, project_id, name, description, event_types, creator, creation_time, update_time, enabled
-             FROM {s}.policies
-             WHERE ($1::bigint IS NULL OR project_id = $1) AND ($2::bigint IS NULL OR id = $2) AND id < $3
-             ORDER BY id DESC LIMIT $4",
-            &[&project, &id, &after, &limit],
-        )
-        .await?;
+    let [limit, skip] = [page.limit, page.skip].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    let behind = page.after.unwrap_or(if page.oldest_first { i64::MIN } else { i64::MAX });
+    let (above, order) = if page.oldest_first { (">", "") } else { ("<", "DESC") };
+    let sql = format!(
+        "SELECT id, project_id, name, description, event_types, creator, creation_time, update_time, enabled
+         FROM {{s}}.policies
+         WHERE ($1::bigint IS NULL OR project_id = $1) AND ($2::bigint IS NULL OR id = $2) AND id {above} $3
+         ORDER BY id {order} LIMIT $4 OFFSET $5"
+    );
+    let rows = db.rows(&sql, &[&project, &id, &behind, &limit, &skip]).await?;
     let mut policies = rows.iter().map(read_policy).collect::<Result<Vec<_>>>()?;
     let ids: Vec<i64> = policies.iter().map(|policy| policy.id.0).collect();
     let mut targets = targets_of(db, &ids).await?;

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::db::{Db, both, failure, storable};
 use super::health::Patients;
-use super::lanes::{self, CANCELLED, DEAD, DELIVERED, DUE, Moves};
+use super::lanes::{self, CANCELLED, DEAD, DELIVERED, DUE, LEASED, Moves};
 use super::millis;
 use super::turns::Turns;
 use crate::delivery::{Attempt, Outcome};
@@ -31,18 +31,28 @@ pub(super) async fn settle(db: &Db<'_>, turns: &Turns, calls: &[Vec<Settlement>]
     for Done { n, target, size } in done {
         let (Some(result), Some(settled)) = (results.get(n), settled.get_mut(n)) else { continue };
         let lane = moves.of(target);
-        lane.flies -= 1;
-        lane.wait(-i64::from(!matches!(result.next, Next::Retry(_) | Next::Release(_))), size);
+        lane.step(Some(LEASED), Some(state(&result.next)), size);
+        result.attempt.iter().for_each(|attempt| lane.attempt(attempt));
         let news = patients.judge(target, result.verdict);
         *settled = Settled::done(news.map(|news| (TargetId(target), news)));
         if let Some((time, why)) = result.close_lane {
             patients.close(target, time, why);
         }
     }
-    patients.write(db).await?;
-    lanes::apply_and_commit(db, &moves, false).await?;
+    patients.write(db, &mut moves).await?;
+    lanes::settle_and_commit(db, &moves).await?;
     let mut settled = settled.into_iter();
     Ok(calls.iter().map(|call| settled.by_ref().take(call.len()).collect()).collect())
+}
+
+/// The column `state` of what a delivery becomes.
+fn state(next: &Next) -> i16 {
+    match next {
+        Next::Delivered => DELIVERED,
+        Next::Retry(_) | Next::Release(_) => DUE,
+        Next::Dead(..) => DEAD,
+        Next::Cancelled(_) => CANCELLED,
+    }
 }
 
 /// The columns of what came of attempts.
@@ -68,13 +78,13 @@ impl<'a> Columns<'a> {
     fn push(&mut self, result: &'a Settlement) {
         self.ids.push(result.lease.key);
         self.tokens.push(result.lease.token);
-        let (state, pause, reason, detail) = match &result.next {
-            Next::Delivered => (DELIVERED, Duration::ZERO, None, None),
-            Next::Retry(pause) | Next::Release(pause) => (DUE, *pause, None, None),
-            Next::Dead(reason, detail) => (DEAD, Duration::ZERO, Some(reason.as_str()), detail.as_deref()),
-            Next::Cancelled(reason) => (CANCELLED, Duration::ZERO, Some(reason.as_str()), None),
+        let (pause, reason, detail) = match &result.next {
+            Next::Delivered => (Duration::ZERO, None, None),
+            Next::Retry(pause) | Next::Release(pause) => (*pause, None, None),
+            Next::Dead(reason, detail) => (Duration::ZERO, Some(reason.as_str()), detail.as_deref()),
+            Next::Cancelled(reason) => (Duration::ZERO, Some(reason.as_str()), None),
         };
-        self.states.push(state);
+        self.states.push(state(&result.next));
         self.pauses.push(millis(pause) as f64);
         self.reasons.push(reason);
         self.details.push(detail.map(storable));

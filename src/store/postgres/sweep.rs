@@ -4,11 +4,12 @@ use tokio_postgres::Row;
 
 use super::change::forget;
 use super::db::{Db, failure};
-use super::lanes::{self, Moves};
+use super::lanes::{self, DEAD, DELIVERED, DUE, Moves};
 use super::millis;
+use super::overview::sweep_hours;
 use crate::delivery::DeadReason;
 use crate::error::Result;
-use crate::store::{Retention, Swept};
+use crate::store::{Hour, Retention, Swept};
 
 /// One step of removing what is beyond `keep`. One node does it at a time.
 pub(super) async fn sweep(db: &Db<'_>, lock: i64, keep: &Retention, max: usize) -> Result<Swept> {
@@ -19,23 +20,28 @@ pub(super) async fn sweep(db: &Db<'_>, lock: i64, keep: &Retention, max: usize) 
         db.commit().await?;
         return Ok(Swept::default());
     }
-    let expired = expire(db, keep.max_age, max).await?;
     let mut gone = old_dead(db, keep.dead, max).await?;
     gone.extend(beyond(db, "state = 4", keep.dead_per_policy, max).await?);
     gone.extend(beyond(db, "state IN (3, 5)", keep.finished_per_policy, max).await?);
     gone.sort_unstable();
     gone.dedup();
-    forget(db, &gone).await?;
+    let mut moves = Moves::default();
+    // What was redelivered meanwhile waits again.
+    forget(db, &gone, DELIVERED, &mut moves).await?;
     let forgotten = forget_events(db, keep.event_ids, max).await?;
+    let hours = sweep_hours(db, max).await?;
+    // Last, as all that send need the lanes, and all at once, as everybody takes them.
+    let expired = expire(db, keep.max_age, max, &mut moves).await?;
+    lanes::apply(db, &moves).await?;
     forget_lanes(db).await?;
     db.commit().await?;
     let removed = gone.len() as u64 + forgotten;
     let full = |n: u64| i64::try_from(n).is_ok_and(|n| n >= max);
-    Ok(Swept::new(removed, expired, full(removed) || full(expired)))
+    Ok(Swept::new(removed, expired, full(removed) || full(expired) || full(hours)))
 }
 
-/// Gives up what waited too long. What is leased just now is left to its attempt.
-async fn expire(db: &Db<'_>, max_age: Duration, max: i64) -> Result<u64> {
+/// Takes the lanes, and gives up what waited too long. What is leased just now is left to its attempt.
+async fn expire(db: &Db<'_>, max_age: Duration, max: i64, moves: &mut Moves) -> Result<u64> {
     let age = millis(max_age) as f64;
     let rows = db
         .rows(
@@ -44,11 +50,11 @@ async fn expire(db: &Db<'_>, max_age: Duration, max: i64) -> Result<u64> {
             &[&age, &max],
         )
         .await?;
-    if rows.is_empty() {
+    let old = ids(&rows, 0)?;
+    lanes::take(db, &[moves.targets(), ids(&rows, 1)?].concat()).await?;
+    if old.is_empty() {
         return Ok(0);
     }
-    let (old, targets): (Vec<i64>, Vec<i64>) = (ids(&rows, 0)?, ids(&rows, 1)?);
-    lanes::take(db, &targets).await?;
     let expired = db
         .rows(
             "UPDATE {s}.deliveries SET state = 4, reason = $2, updated_at = statement_timestamp()
@@ -56,11 +62,10 @@ async fn expire(db: &Db<'_>, max_age: Duration, max: i64) -> Result<u64> {
             &[&old, &DeadReason::Expired.as_str()],
         )
         .await?;
-    let mut moves = Moves::default();
     for row in &expired {
-        moves.of(row.try_get(0).map_err(failure)?).wait(-1, row.try_get(1).map_err(failure)?);
+        let size = row.try_get(1).map_err(failure)?;
+        moves.of(row.try_get(0).map_err(failure)?).step(Some(DUE), Some(DEAD), size);
     }
-    lanes::apply(db, &moves).await?;
     Ok(expired.len() as u64)
 }
 
@@ -101,10 +106,12 @@ async fn forget_events(db: &Db<'_>, age: Duration, max: i64) -> Result<u64> {
 /// Lanes of targets that are gone.
 async fn forget_lanes(db: &Db<'_>) -> Result<()> {
     db.execute(
-        "DELETE FROM {s}.lanes l WHERE waiting = 0 AND in_flight = 0 AND gate_until <= statement_timestamp()
+        "DELETE FROM {s}.lanes l WHERE waiting + in_flight + delivered + dead + cancelled = 0 AND gate_until <= statement_timestamp()
            AND NOT EXISTS (SELECT 1 FROM {s}.targets t WHERE t.id = l.target_id)
-           AND NOT EXISTS (SELECT 1 FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0)",
-        &[],
+           AND NOT EXISTS (SELECT 1 FROM {s}.deliveries d WHERE d.target_id = l.target_id AND d.state = 0)
+           AND (hour_taken + hour_failed = 0 OR hour <= statement_timestamp() - $1 * interval '1 hour')
+           AND NOT EXISTS (SELECT 1 FROM {s}.hours h WHERE h.target_id = l.target_id)",
+        &[&f64::from(Hour::KEPT)],
     )
     .await
     .map(|_| ())

@@ -5,15 +5,16 @@ use async_trait::async_trait;
 
 use super::batch::giving_way;
 use super::{PostgresStore, RESOLVE_AGE};
-use super::{change, claim, fan_out, history, outbox, policies, settle, sweep};
+use super::{change, claim, fan_out, history, outbox, overview, policies, settle, sweep};
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::event::{Event, EventType};
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
 use crate::policy::{Policy, PolicyDraft};
 use crate::store::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
-    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Hour, LaneState,
+    Lease, OutboxRow, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status,
+    Swept, Usage,
 };
 
 #[async_trait]
@@ -165,12 +166,17 @@ impl DeliveryStore for PostgresStore {
         self.bounded(async { history::list(&self.db().await?, which, page).await }).await
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        self.bounded(async { history::count(&self.db().await?, which).await }).await
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         self.bounded(async { history::detail(&self.db().await?, id).await }).await
     }
 
     async fn sweep(&self, keep: &Retention, max: usize) -> Result<Swept> {
-        self.bounded(async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await }).await
+        let sweep = || async { sweep::sweep(&self.db().await?, self.inner.schema.lock, keep, max).await };
+        self.bounded(giving_way(sweep)).await
     }
 
     async fn status(&self) -> Result<Status> {
@@ -179,6 +185,18 @@ impl DeliveryStore for PostgresStore {
 
     async fn usage(&self) -> Result<Option<Vec<Usage>>> {
         self.bounded(async { history::usage(&self.db().await?).await }).await.map(Some)
+    }
+
+    async fn lanes(&self, which: &Filter) -> Result<Option<Vec<LaneState>>> {
+        self.bounded(async { overview::lanes(&self.db().await?, which).await }).await.map(Some)
+    }
+
+    async fn hours(&self, which: &Filter) -> Result<Option<Vec<Hour>>> {
+        self.bounded(async { overview::hours(&self.db().await?, which).await }).await.map(Some)
+    }
+
+    async fn newest(&self, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+        self.bounded(async { history::newest(&self.db().await?, policies).await }).await
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

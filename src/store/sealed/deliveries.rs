@@ -6,10 +6,10 @@ use super::Sealed;
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::event::Event;
-use crate::id::DeliveryId;
+use crate::id::{DeliveryId, PolicyId};
 use crate::store::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, Page,
-    Retention, Settled, Settlement, Status, Swept, Usage,
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Hour, LaneState,
+    Lease, Page, Retention, Settled, Settlement, Status, Swept, Usage,
 };
 
 /// Passed through: events and deliveries hold no secrets of targets.
@@ -43,6 +43,10 @@ impl<S: DeliveryStore> DeliveryStore for Sealed<S> {
         self.store.list(which, page).await
     }
 
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        self.store.count(which).await
+    }
+
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         self.store.detail(id).await
     }
@@ -57,6 +61,18 @@ impl<S: DeliveryStore> DeliveryStore for Sealed<S> {
 
     async fn usage(&self) -> Result<Option<Vec<Usage>>> {
         self.store.usage().await
+    }
+
+    async fn lanes(&self, which: &Filter) -> Result<Option<Vec<LaneState>>> {
+        self.store.lanes(which).await
+    }
+
+    async fn hours(&self, which: &Filter) -> Result<Option<Vec<Hour>>> {
+        self.store.hours(which).await
+    }
+
+    async fn newest(&self, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+        self.store.newest(policies).await
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

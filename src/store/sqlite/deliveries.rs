@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +12,8 @@ use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::store::tally::{CANCELLED, DEAD, DELIVERED, DUE, LEASED, Tally, Tried};
 use crate::store::{Body, Claimed, Lease, Next, Settled, Settlement};
-
-/// The column `state`.
-pub(super) const DUE: i64 = 0;
-pub(super) const LEASED: i64 = 1;
-pub(super) const PARKED: i64 = 2;
-pub(super) const DELIVERED: i64 = 3;
-pub(super) const DEAD: i64 = 4;
-pub(super) const CANCELLED: i64 = 5;
 
 /// Lost leases that make a delivery poison.
 const MAX_LOSSES: i64 = 5;
@@ -115,7 +109,15 @@ fn claim_lane(
     Ok(())
 }
 
-pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settled> {
+pub(super) fn settle(db: &Db<'_>, results: &[Settlement], now: Now) -> Result<Vec<Settled>> {
+    let mut tallies = BTreeMap::new();
+    let settled = results.iter().map(|result| settle_one(db, result, now, &mut tallies)).collect::<Result<_>>()?;
+    // Once for each lane, however many results it has.
+    tallies.iter().try_for_each(|(target, tally)| hour(db, *target, tally, now))?;
+    Ok(settled)
+}
+
+fn settle_one(db: &Db<'_>, result: &Settlement, now: Now, tallies: &mut BTreeMap<TargetId, Tally>) -> Result<Settled> {
     let (state, reason, detail, pause) = match &result.next {
         Next::Delivered => (DELIVERED, None, None, Duration::ZERO),
         Next::Dead(reason, detail) => (DEAD, Some(reason.as_str()), detail.as_deref(), Duration::ZERO),
@@ -141,14 +143,17 @@ pub(super) fn settle(db: &Db<'_>, result: &Settlement, now: Now) -> Result<Settl
         |row| Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?, row.get(2)?)),
     )?;
     let Some((target, number, size)) = settled else { return Ok(Settled::STALE) };
+    let tally = tallies.entry(target).or_default();
+    // In a disabled lane, what is due again is parked as soon as it is judged, and counted there.
+    tally.step(Some(LEASED), Some(state), size);
     if let Some(attempt) = &result.attempt {
         record(db, id, number, attempt)?;
+        tally.attempt(attempt);
     }
     let news = health::judge(db, target, result.verdict, state == DUE, now)?;
     if let Some((time, why)) = result.close_lane {
         health::close_lane(db, target, now.store.saturating_add(millis(time)), why)?;
     }
-    lane(db, target, (-i64::from(state != DUE), size), -1)?;
     Ok(Settled::done(news.map(|news| (target, news))))
 }
 
@@ -215,20 +220,55 @@ fn lose_expired(db: &Db<'_>, until: i64, now: Now) -> Result<usize> {
             let detail = format!("its lease was lost {losses} times: the attempt seems to bring the sender down");
             end(db, *id, DEAD, Some(DeadReason::Poison.as_str()), Some(&detail), now)?;
         }
-        lane(db, *target, (-i64::from(poison), *size), -1)?;
+        lane(db, *target, Tally::default().step(Some(LEASED), Some(if poison { DEAD } else { DUE }), *size))?;
     }
     Ok(lost.len())
 }
 
-/// The lane has so many more deliveries that wait, with a body of this size each, and so many more in flight.
-pub(super) fn lane(db: &Db<'_>, target: TargetId, (waits, size): (i64, i64), flies: i64) -> Result<()> {
+/// Deliveries of the lane have changed: counts them where they are now.
+pub(super) fn lane(db: &Db<'_>, target: TargetId, tally: &Tally) -> Result<()> {
     db.displace(target);
-    if (waits, flies) == (0, 0) {
+    if *tally == Tally::default() {
         return Ok(());
     }
     let sql = "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
-                 bytes = max(0, bytes + ?4) WHERE target_id = ?1";
-    db.execute(sql, [target.0, waits, flies, waits * size]).map(|_| ())
+                 bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
+                 dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8) WHERE target_id = ?1";
+    let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled, .. } = *tally;
+    db.execute(sql, [target.0, waiting, in_flight, bytes, parked, delivered, dead, cancelled]).map(|_| ())
+}
+
+/// The same after attempts, which are counted in the present hour.
+fn hour(db: &Db<'_>, target: TargetId, tally: &Tally, now: Now) -> Result<()> {
+    if tally.tried == Tried::default() {
+        return lane(db, target, tally);
+    }
+    db.displace(target);
+    let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled, tried } = *tally;
+    db.execute(
+        "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
+           bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
+           dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8), hour = ?9,
+           hour_taken = iif(hour = ?9, hour_taken, 0) + ?10, hour_failed = iif(hour = ?9, hour_failed, 0) + ?11,
+           hour_us = iif(hour = ?9, hour_us, 0) + ?12, hour_longest_us = max(iif(hour = ?9, hour_longest_us, 0), ?13)
+         WHERE target_id = ?1",
+        [
+            target.0,
+            waiting,
+            in_flight,
+            bytes,
+            parked,
+            delivered,
+            dead,
+            cancelled,
+            now.hour(),
+            tried.taken,
+            tried.failed,
+            tried.us,
+            tried.longest_us,
+        ],
+    )
+    .map(|_| ())
 }
 
 /// Works out when the lanes that changed can be claimed from. A lane that was just served comes behind those that wait for

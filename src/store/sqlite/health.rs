@@ -5,11 +5,13 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::db::Db;
+use super::deliveries::lane;
 use super::{Now, millis};
 use crate::delivery::breaker::{After, Before, Breaker, Gate, Health, News, Verdict};
 use crate::error::Result;
 use crate::id::TargetId;
 use crate::store::Hold;
+use crate::store::tally::Tally;
 
 /// A lane as it stands, and when the first of its failures was.
 struct Lane {
@@ -82,7 +84,8 @@ fn write(db: &Db<'_>, target: TargetId, health: Health, since: i64) -> Result<()
 
 fn park_due(db: &Db<'_>, target: TargetId) -> Result<()> {
     let sql = "UPDATE harbor_webhook_deliveries SET state = 2 WHERE target_id = ?1 AND state = 0";
-    db.execute(sql, [target.0]).map(|_| ())
+    let parked = i64::try_from(db.execute(sql, [target.0])?).unwrap_or(i64::MAX);
+    lane(db, target, &Tally { parked, ..Tally::default() })
 }
 
 /// Closes a lane, unless it is closed for longer already.

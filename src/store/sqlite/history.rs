@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,28 +8,56 @@ use rusqlite::{Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::db::{Db, unreadable};
-use super::deliveries::{self, CANCELLED, DEAD, DELIVERED, DUE, LEASED, PARKED};
 use super::policies::time;
 use super::{Now, millis};
+use super::{deliveries, overview};
 use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, Outcome, State};
 use crate::error::Result;
 use crate::id::{DeliveryId, PolicyId, ProjectId, TargetId};
+use crate::store::tally::{CANCELLED, DEAD, DELIVERED, DUE, LEASED, PARKED, Tally, counted};
 use crate::store::{
     Body, Change, Changed, ClosedLane, Detail, Filter, Hold, Page, Retention, SetAside, StateKind, Status, Swept, Usage,
 };
 
 pub(super) fn list(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<Vec<Delivery>> {
-    let (end, values) = selection(which, page);
-    let sql = format!(
-        "SELECT id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
-           created_at, updated_at, due, detail
-         FROM harbor_webhook_deliveries {end}"
-    );
+    let (mut end, mut values) = selection(which, page.after.map(|after| (after, page.oldest_first)));
+    end.push_str(if page.oldest_first { " ORDER BY id" } else { " ORDER BY id DESC" });
+    end.push_str(" LIMIT ? OFFSET ?");
+    values.extend([page.limit, page.skip].map(|n| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))));
+    let sql = format!("SELECT {SHOWN} FROM harbor_webhook_deliveries {end}");
     db.rows_of(&sql, params_from_iter(values), |row| read_delivery(row, now))
 }
 
-/// What a filter selects: only what it names stands in the statement, so that the planner sees which index fits.
-fn selection(which: &Filter, page: Page) -> (String, Vec<Value>) {
+/// The columns of a delivery that are shown.
+const SHOWN: &str = "id, event_id, event_type, project_id, policy_id, target_id, target_type, state, reason, attempts,
+                     created_at, updated_at, due, detail";
+
+/// The newest delivery of each policy.
+pub(super) fn newest(db: &Db<'_>, policies: &[PolicyId], now: Now) -> Result<Vec<Delivery>> {
+    let ids = policies.iter().map(|policy| policy.to_string()).collect::<Vec<_>>().join(",");
+    let sql = format!(
+        "SELECT {SHOWN} FROM harbor_webhook_deliveries WHERE id IN
+         (SELECT (SELECT max(id) FROM harbor_webhook_deliveries WHERE policy_id = p.value) FROM json_each(?1) p)"
+    );
+    db.rows_of(&sql, [format!("[{ids}]")], |row| read_delivery(row, now))
+}
+
+/// How many deliveries are selected. What lanes count is not counted anew.
+pub(super) fn count(db: &Db<'_>, which: &Filter) -> Result<u64> {
+    let by_lane = which.is_of_lanes();
+    let (from, what) = match by_lane {
+        true => ("lanes", format!("ifnull(sum({}), 0)", counted(which.state))),
+        false => ("deliveries", "count(*)".to_owned()),
+    };
+    let (end, values) = selection(&Filter { state: which.state.filter(|_| !by_lane), ..which.clone() }, None);
+    let sql = format!("SELECT {what} FROM harbor_webhook_{from} {end}");
+    let count = db.rows_of(&sql, params_from_iter(values), |row| row.get::<_, i64>(0))?.pop();
+    Ok(count.unwrap_or_default().max(0).unsigned_abs())
+}
+
+/// What a filter selects, behind an id perhaps, and whether that means above it: only what it names stands in the statement,
+/// so that the planner sees which index fits.
+fn selection(which: &Filter, behind: Option<(i64, bool)>) -> (String, Vec<Value>) {
     let number = |number: Option<i64>| number.map(Value::Integer);
     let conditions = [
         ("id =", number(which.id.map(|id| id.0))),
@@ -39,7 +68,8 @@ fn selection(which: &Filter, page: Page) -> (String, Vec<Value>) {
         ("event_type =", which.event_type.map(|kind| Value::Text(kind.as_str().to_owned()))),
         ("created_at >=", number(which.since.map(|time| time.timestamp_millis()))),
         ("created_at <", number(which.until.map(|time| time.timestamp_millis()))),
-        ("id <", number(page.after)),
+        ("id <", number(behind.and_then(|(id, above)| (!above).then_some(id)))),
+        ("id >", number(behind.and_then(|(id, above)| above.then_some(id)))),
     ];
     let (mut end, mut values) = ("WHERE true".to_owned(), Vec::new());
     for (condition, value) in conditions {
@@ -52,8 +82,6 @@ fn selection(which: &Filter, page: Page) -> (String, Vec<Value>) {
         // Not as a parameter: the indexes are made for states.
         end.push_str(&format!(" AND state = {}", column(state)));
     }
-    end.push_str(" ORDER BY id DESC LIMIT ?");
-    values.push(Value::Integer(i64::try_from(page.limit).unwrap_or(i64::MAX)));
     (end, values)
 }
 
@@ -155,6 +183,9 @@ pub(super) fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page, now: N
     for delivery in &selected {
         count += u64::from(change_one(db, delivery, to, now)?);
     }
+    if to == Change::Forget && which.is_whole() && next.is_none() {
+        overview::forget_hours(db, which)?;
+    }
     Ok(Changed::new(count, next))
 }
 
@@ -186,34 +217,33 @@ fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
 fn change_one(db: &Db<'_>, delivery: &Delivery, to: Change, now: Now) -> Result<bool> {
     let (id, state) = (delivery.id.0, delivery.state);
     let size = db.number("SELECT size FROM harbor_webhook_deliveries WHERE id = ?1", [id])?;
-    let waits = i64::from(!state.is_final());
-    let flies = i64::from(state == State::Leased);
-    let (waits, flies) = match to {
+    let next = match to {
         Change::Redeliver if state.is_final() || state == State::Parked => {
             if !redeliver(db, id, now)? {
                 return Ok(false);
             }
-            (1 - waits, 0)
+            Some(DUE)
         }
         Change::Cancel(reason) if !state.is_final() => {
             deliveries::end(db, id, CANCELLED, Some(reason.as_str()), None, now)?;
-            (-1, -flies)
+            Some(CANCELLED)
         }
         Change::Park if matches!(state, State::Due | State::Leased) => {
             db.execute("UPDATE harbor_webhook_deliveries SET state = 2 WHERE id = ?1", [id])?;
-            (0, -flies)
+            Some(PARKED)
         }
         Change::Unpark if state == State::Parked => {
             db.execute("UPDATE harbor_webhook_deliveries SET state = 0, due = ?2 WHERE id = ?1", [id, now.store])?;
-            (0, 0)
+            Some(DUE)
         }
         Change::Forget => {
             remove(db, id)?;
-            (-waits, -flies)
+            None
         }
         _ => return Ok(false),
     };
-    deliveries::lane(db, delivery.target_id, (waits, size), flies)?;
+    let from = column(StateKind::of(state));
+    deliveries::lane(db, delivery.target_id, Tally::default().step(Some(from), next, size))?;
     Ok(true)
 }
 
@@ -256,20 +286,36 @@ pub(super) fn sweep(db: &Db<'_>, keep: &Retention, max: usize, now: Now) -> Resu
     gone.extend(beyond(db, "state IN (3, 5)", keep.finished_per_policy, max)?);
     gone.sort_unstable();
     gone.dedup();
-    gone.iter().try_for_each(|id| remove(db, *id))?;
+    remove_history(db, &gone)?;
     let forgotten = db.execute(
         "DELETE FROM harbor_webhook_outbox WHERE seq IN
          (SELECT seq FROM harbor_webhook_outbox WHERE done_at < ?1 LIMIT ?2)",
         [now.store.saturating_sub(millis(keep.event_ids)), max],
     )?;
     db.execute(
-        "DELETE FROM harbor_webhook_lanes WHERE waiting <= 0 AND gate_until <= ?1 AND target_id NOT IN
-         (SELECT id FROM harbor_webhook_targets)",
-        [now.store],
+        "DELETE FROM harbor_webhook_lanes WHERE waiting + delivered + dead + cancelled <= 0 AND gate_until <= ?1
+           AND target_id NOT IN (SELECT id FROM harbor_webhook_targets)
+           AND (hour < ?2 OR hour_taken + hour_failed = 0) AND NOT EXISTS
+             (SELECT 1 FROM harbor_webhook_hours h WHERE h.target_id = harbor_webhook_lanes.target_id)",
+        [now.store, overview::oldest_kept(now)],
     )?;
+    let hours = overview::sweep_hours(db, max, now)?;
     let removed = gone.len() + forgotten;
     let full = |n: usize| i64::try_from(n).is_ok_and(|n| n >= max);
-    Ok(Swept::new(removed as u64, expired as u64, full(removed) || full(expired)))
+    Ok(Swept::new(removed as u64, expired as u64, full(removed) || full(expired) || full(hours)))
+}
+
+/// Removes deliveries that have ended, and counts them once for each lane.
+fn remove_history(db: &Db<'_>, ids: &[i64]) -> Result<()> {
+    let mut lanes: HashMap<TargetId, Tally> = HashMap::new();
+    for id in ids {
+        let sql = "SELECT target_id, state FROM harbor_webhook_deliveries WHERE id = ?1";
+        if let Some((target, state)) = db.row(sql, [id], |row| Ok((TargetId(row.get(0)?), row.get(1)?)))? {
+            lanes.entry(target).or_default().step(Some(state), None, 0);
+        }
+        remove(db, *id)?;
+    }
+    lanes.iter().try_for_each(|(target, tally)| deliveries::lane(db, *target, tally))
 }
 
 fn expire(db: &Db<'_>, before: i64, max: i64, now: Now) -> Result<usize> {
@@ -281,7 +327,7 @@ fn expire(db: &Db<'_>, before: i64, max: i64, now: Now) -> Result<usize> {
     )?;
     for (id, target, size) in &expired {
         deliveries::end(db, *id, DEAD, Some(DeadReason::Expired.as_str()), None, now)?;
-        deliveries::lane(db, *target, (-1, *size), 0)?;
+        deliveries::lane(db, *target, Tally::default().step(Some(DUE), Some(DEAD), *size))?;
     }
     Ok(expired.len())
 }
@@ -378,5 +424,6 @@ pub(super) fn cancel_policy(db: &Db<'_>, policy: PolicyId, now: Now) -> Result<(
         while change(db, &which, Change::Cancel(CancelReason::TargetGone), Page::first(1000), now)?.next.is_some() {}
     }
     // A gate that nobody will open would outlive its lane for ever.
-    open_lanes(db, &which, Hold::TargetDisabled).map(|_| ())
+    open_lanes(db, &which, Hold::TargetDisabled)?;
+    overview::forget_hours(db, &which)
 }

@@ -12,6 +12,7 @@ mod deliveries;
 mod health;
 mod history;
 mod outbox;
+mod overview;
 mod policies;
 mod schema;
 mod writer;
@@ -33,8 +34,9 @@ use writer::{Durability, Writer};
 
 use super::view::{Seen, View};
 use super::{
-    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Lease, OutboxRow,
-    Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status, Swept, Usage,
+    Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Hour, LaneState,
+    Lease, OutboxRow, Page, PolicyFilter, PolicySource, PolicyStore, Resolved, Retention, Settled, Settlement, Status,
+    Swept, Usage,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::delivery::Delivery;
@@ -97,6 +99,11 @@ impl Now {
     /// The store's time, from its beginning.
     fn since_start(self) -> Duration {
         Duration::from_millis(self.store.max(0).unsigned_abs())
+    }
+
+    /// When the present hour began on the wall.
+    fn hour(self) -> i64 {
+        self.wall - self.wall.rem_euclid(3_600_000)
     }
 }
 
@@ -310,8 +317,7 @@ impl DeliveryStore for SqliteStore {
     }
 
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
-        let settle = move |db: &Db<'_>, now| results.iter().map(|result| deliveries::settle(db, result, now)).collect();
-        self.write(Durability::Full, settle).await
+        self.write(Durability::Full, move |db, now| deliveries::settle(db, &results, now)).await
     }
 
     async fn change(&self, which: &Filter, to: Change, page: Page) -> Result<Changed> {
@@ -322,6 +328,11 @@ impl DeliveryStore for SqliteStore {
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
         let (which, now) = (which.clone(), self.now().await?);
         self.read(move |db, _| history::list(db, &which, page, now)).await
+    }
+
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        let which = which.clone();
+        self.read(move |db, _| history::count(db, &which)).await
     }
 
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
@@ -341,6 +352,21 @@ impl DeliveryStore for SqliteStore {
 
     async fn usage(&self) -> Result<Option<Vec<Usage>>> {
         self.read(move |db, _| history::usage(db)).await.map(Some)
+    }
+
+    async fn lanes(&self, which: &Filter) -> Result<Option<Vec<LaneState>>> {
+        let (which, now) = (which.clone(), self.now().await?);
+        self.read(move |db, _| overview::lanes(db, &which, now)).await.map(Some)
+    }
+
+    async fn hours(&self, which: &Filter) -> Result<Option<Vec<Hour>>> {
+        let (which, now) = (which.clone(), self.now().await?);
+        self.read(move |db, _| overview::hours(db, &which, now)).await.map(Some)
+    }
+
+    async fn newest(&self, policies: &[PolicyId]) -> Result<Vec<Delivery>> {
+        let (policies, now) = (policies.to_vec(), self.now().await?);
+        self.read(move |db, _| history::newest(db, &policies, now)).await
     }
 
     async fn ready(&self, at_most: Duration) -> Result<()> {

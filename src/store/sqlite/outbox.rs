@@ -7,6 +7,7 @@ use crate::delivery::DeadReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::ProjectId;
+use crate::store::tally::{DEAD, DUE, PARKED, Tally};
 use crate::store::{Appended, Body, ClaimedEvent, FanOut, Fenced, Hold, Lease, NewDelivery, OutboxRow};
 
 /// Events that may wait in the outbox.
@@ -152,12 +153,10 @@ fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, bodies: &[Body], now: No
     )?;
     let (full, closed) = lane.unwrap_or_default();
     let (state, reason, detail) = match &new.body {
-        Err(why) => (deliveries::DEAD, Some(DeadReason::Format), Some(why)),
-        Ok(_) if full => (deliveries::DEAD, Some(DeadReason::LaneFull), None),
-        Ok(_) if new.parked || closed.as_deref() == Some(Hold::TargetDisabled.as_str()) => {
-            (deliveries::PARKED, None, None)
-        }
-        Ok(_) => (deliveries::DUE, None, None),
+        Err(why) => (DEAD, Some(DeadReason::Format), Some(why)),
+        Ok(_) if full => (DEAD, Some(DeadReason::LaneFull), None),
+        Ok(_) if new.parked || closed.as_deref() == Some(Hold::TargetDisabled.as_str()) => (PARKED, None, None),
+        Ok(_) => (DUE, None, None),
     };
     let inserted = db.execute(
         "INSERT INTO harbor_webhook_deliveries (event_id, event_type, project_id, policy_id, target_id, target_type,
@@ -179,7 +178,8 @@ fn add(db: &Db<'_>, origin: &Origin, new: &NewDelivery, bodies: &[Body], now: No
             size,
         ],
     )?;
-    deliveries::lane(db, target, (i64::from(inserted == 1 && state != deliveries::DEAD), size), 0)
+    let made = (inserted == 1).then_some(state);
+    deliveries::lane(db, target, Tally::default().step(None, made, size))
 }
 
 /// The bytes of a delivery's body, which may have come with an earlier part.

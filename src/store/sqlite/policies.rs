@@ -60,14 +60,15 @@ pub(super) fn list(db: &Db<'_>, which: PolicyFilter, page: Page) -> Result<Vec<P
         PolicyFilter::Project(project) => (Some(project.0), None),
         PolicyFilter::Id(id) => (None, Some(id.0)),
     };
-    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
-    let mut policies = db.rows(
+    let [limit, skip] = [page.limit, page.skip].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    let behind = page.after.unwrap_or(if page.oldest_first { i64::MIN } else { i64::MAX });
+    let (above, order) = if page.oldest_first { (">", "") } else { ("<", "DESC") };
+    let sql = format!(
         "SELECT id, project_id, name, description, event_types, creator, creation_time, update_time, enabled
-         FROM harbor_webhook_policies
-         WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR id = ?2) AND id < ?3 ORDER BY id DESC LIMIT ?4",
-        params![project, id, page.after.unwrap_or(i64::MAX), limit],
-        read_policy,
-    )?;
+         FROM harbor_webhook_policies WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR id = ?2) AND id {above} ?3
+         ORDER BY id {order} LIMIT ?4 OFFSET ?5"
+    );
+    let mut policies = db.rows_of(&sql, params![project, id, behind, limit, skip], read_policy)?;
     if let [policy] = &mut policies[..] {
         policy.targets = targets_of(db, policy.id)?;
     } else {

@@ -100,6 +100,9 @@ impl DeliveryStore for Faulty {
     async fn list(&self, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
         self.store.list(which, page).await
     }
+    async fn count(&self, which: &Filter) -> Result<u64> {
+        self.store.count(which).await
+    }
     async fn detail(&self, id: DeliveryId) -> Result<Option<Detail>> {
         self.store.detail(id).await
     }

@@ -6,6 +6,8 @@ pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
 pub(crate) mod proxy;
 pub(crate) mod receiver;
+#[cfg(feature = "router")]
+pub(crate) mod rest;
 pub(crate) mod sending;
 pub(crate) mod simulated;
 pub(crate) mod stores;

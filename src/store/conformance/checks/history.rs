@@ -49,7 +49,7 @@ pub async fn listings_go_on_under_writes<F: Factory>(factory: &F) -> Result<(), 
     Ok(())
 }
 
-async fn one_in_each_state<S: PolicyStore + DeliveryStore>(world: &World<S>) -> Result<(), Broken> {
+pub(super) async fn one_in_each_state<S: PolicyStore + DeliveryStore>(world: &World<S>) -> Result<(), Broken> {
     let claimed = world.claim_some(5).await?;
     let ends = [
         Next::Delivered,
@@ -64,7 +64,7 @@ async fn one_in_each_state<S: PolicyStore + DeliveryStore>(world: &World<S>) -> 
 }
 
 /// Filters of every kind. Those without an end in time do not select what is made while they are paged through.
-fn filters<S>(world: &World<S>, all: &[crate::delivery::Delivery]) -> Vec<Filter> {
+pub(super) fn filters<S>(world: &World<S>, all: &[crate::delivery::Delivery]) -> Vec<Filter> {
     let mut filters = vec![Filter::all(), Filter::project(PROJECT), Filter::project(OTHER)];
     filters.extend(world.policies.iter().map(|policy| Filter::policy(policy.id)));
     let states = [
@@ -76,7 +76,8 @@ fn filters<S>(world: &World<S>, all: &[crate::delivery::Delivery]) -> Vec<Filter
         StateKind::Cancelled,
     ];
     filters.extend(states.map(|state| Filter::all().state(state)));
-    filters.extend([Filter::id(all[4].id), Filter::event(all[5].event_id)]);
+    let [first, other] = [all.len() / 2, all.len() / 2 + 1].map(|at| &all[at.min(all.len() - 1)]);
+    filters.extend([Filter::id(first.id), Filter::event(other.event_id)]);
     let with = |set: &dyn Fn(&mut Filter)| {
         let mut filter = Filter::all();
         set(&mut filter);
@@ -85,8 +86,8 @@ fn filters<S>(world: &World<S>, all: &[crate::delivery::Delivery]) -> Vec<Filter
     filters.push(with(&|filter| filter.target_id = Some(all[0].target_id)));
     filters.push(with(&|filter| filter.event_type = Some(EventType::PushArtifact)));
     filters.push(with(&|filter| filter.event_type = Some(EventType::ScanningFailed)));
-    filters.push(with(&|filter| filter.since = Some(all[3].created_at)));
-    filters.push(with(&|filter| filter.until = Some(all[3].created_at)));
+    filters.push(with(&|filter| filter.since = Some(first.created_at)));
+    filters.push(with(&|filter| filter.until = Some(first.created_at)));
     filters
 }
 

@@ -6,6 +6,8 @@ mod lanes;
 mod leases;
 mod operators;
 mod outbox;
+mod overview;
+mod pages;
 mod policies;
 mod reopening;
 mod results;
@@ -31,6 +33,8 @@ pub use outbox::{
     a_lost_event_is_given_again, an_event_is_appended_once, each_delivery_is_made_once, events_come_oldest_first,
     what_cannot_be_sent_is_kept_dead,
 };
+pub use overview::{hours_outlive_the_history, lanes_show_how_they_stand, the_newest_of_each_policy_is_found};
+pub use pages::{counts_agree_with_listings, listings_skip_and_turn_round};
 pub use policies::{a_switch_holds_everything, policies_keep_their_names_and_targets, sending_follows_the_policies};
 pub use reopening::reopening_keeps_everything;
 pub use results::each_result_leaves_its_state;

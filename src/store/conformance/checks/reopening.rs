@@ -6,7 +6,9 @@ use crate::policy::Target;
 use crate::store::conformance::sentences::*;
 use crate::store::conformance::setup::*;
 use crate::store::conformance::{Broken, Factory};
-use crate::store::{Appended, Change, DeliveryStore, Filter, Hold, Next, Page, PolicyFilter, PolicyStore, Settlement};
+use crate::store::{
+    Appended, Change, DeliveryStore, Filter, Hold, Hour, Next, Page, PolicyFilter, PolicyStore, Settlement,
+};
 
 /// A store that keeps things beyond its process keeps all of them. A store whose factory does not reopen passes.
 ///
@@ -49,6 +51,7 @@ pub async fn reopening_keeps_everything<F: Factory>(factory: &F) -> Result<(), B
     let after = seen(&*world.store).await?;
     promise!(REOPENED, before.0 == after.0, "the policies were {:?} and are {:?}", before.0, after.0);
     promise!(REOPENED, before.1 == after.1, "the deliveries were {:#?} and are {:#?}", before.1, after.1);
+    promise!(REOPENED, before.2 == after.2, "the hours were {:?} and are {:?}", before.2, after.2);
     promise!(REOPENED, !world.store.switch(None).await?, "the switch is on again");
     let again = world.store.append(&[outbox.clone(), push()?.id(remembered)]).await?;
     promise_eq!(REOPENED, again, [Appended::Duplicate; 2], "an event in the outbox, and one that was fanned out");
@@ -71,7 +74,7 @@ pub async fn reopening_keeps_everything<F: Factory>(factory: &F) -> Result<(), B
     Ok(())
 }
 
-type Seen = (Vec<crate::policy::Policy>, Vec<String>);
+type Seen = (Vec<crate::policy::Policy>, Vec<String>, Option<Vec<Hour>>);
 
 /// Everything that can be read; a delivery that is leased may be due after reopening.
 async fn seen<S: PolicyStore + DeliveryStore>(store: &S) -> Result<Seen, Broken> {
@@ -84,5 +87,6 @@ async fn seen<S: PolicyStore + DeliveryStore>(store: &S) -> Result<Seen, Broken>
         delivery.due_in = None;
         deliveries.push(format!("{delivery:?} {:?}", detail.map(|detail| (detail.body, detail.attempts))));
     }
-    Ok((store.policies(PolicyFilter::All, Page::first(ALL)).await?, deliveries))
+    let policies = store.policies(PolicyFilter::All, Page::first(ALL)).await?;
+    Ok((policies, deliveries, store.hours(&Filter::all()).await?))
 }

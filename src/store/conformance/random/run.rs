@@ -15,11 +15,15 @@ use crate::store::conformance::setup::*;
 use crate::store::conformance::{Broken, Factory};
 use crate::store::{
     Change, Claimed, DeliveryStore, FanOut, Fenced, Filter, Hold, LaneLimits, Lease, NewDelivery, Page, PolicyStore,
-    Retention, Settlement,
+    Retention, Settlement, StateKind,
 };
 
 /// So long after each step that what becomes due in the next one is younger on any store's clock.
 const STEP: Duration = Duration::from_millis(2);
+
+/// Counted in turn.
+const KINDS: [StateKind; 6] =
+    [StateKind::Due, StateKind::Leased, StateKind::Parked, StateKind::Delivered, StateKind::Dead, StateKind::Cancelled];
 
 pub(super) async fn run<F: Factory>(factory: &F, ops: &[Op]) -> Result<(), Broken> {
     let mut pair = Pair::new(factory.fresh().await).await?;
@@ -221,6 +225,14 @@ impl<S: PolicyStore + DeliveryStore> Pair<S> {
         let rows = self.model.rows.iter();
         let right: Vec<_> = rows.map(|row| (row.id, self.target(row.target).1.id, row.state, row.attempts)).collect();
         promise!(LISTED, found == right, "deliveries, their targets, states and attempts are {found:?}, not {right:?}");
+        for (n, policy) in self.policies.iter().enumerate() {
+            let state = KINDS[self.model.step as usize % KINDS.len()];
+            for which in [Filter::policy(policy.id), Filter::policy(policy.id).state(state)] {
+                let counted = self.store.count(&which).await?;
+                let right = listed.iter().filter(|delivery| which.selects(delivery)).count() as u64;
+                promise!(COUNTED, counted == right, "{counted} of policy {n} are counted, not {right}: {which:?}");
+            }
+        }
         let wrong = listed.iter().find(|d| d.due_in.is_some() != (d.state == crate::delivery::State::Due));
         promise!(LISTED, wrong.is_none(), "the time until the next attempt is {wrong:?}");
         Ok(())

@@ -109,6 +109,11 @@ CREATE TABLE {s}.lanes (
     max_in_flight bigint NOT NULL,
     waiting bigint NOT NULL DEFAULT 0,
     in_flight bigint NOT NULL DEFAULT 0,
+    -- Of those that wait, the parked ones; and what has ended and is kept. The row stays as long as there are any.
+    parked bigint NOT NULL DEFAULT 0,
+    delivered bigint NOT NULL DEFAULT 0,
+    dead bigint NOT NULL DEFAULT 0,
+    cancelled bigint NOT NULL DEFAULT 0,
     -- The bodies of what waits.
     bytes bigint NOT NULL DEFAULT 0,
     gate_until timestamptz NOT NULL DEFAULT '-infinity',
@@ -123,7 +128,26 @@ CREATE TABLE {s}.lanes (
     failing bigint NOT NULL DEFAULT 0,
     opened bigint NOT NULL DEFAULT 0,
     ramp bigint,
-    failing_since timestamptz
+    failing_since timestamptz,
+    -- The attempts of its newest hour: when that began, how many were taken and how many failed, and how long they took.
+    hour timestamptz NOT NULL DEFAULT '-infinity',
+    hour_taken bigint NOT NULL DEFAULT 0,
+    hour_failed bigint NOT NULL DEFAULT 0,
+    hour_us bigint NOT NULL DEFAULT 0,
+    hour_longest_us bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 CREATE INDEX lanes_next ON {s}.lanes (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX lanes_policy ON {s}.lanes (policy_id);
+CREATE INDEX lanes_project ON {s}.lanes (project_id);
+
+-- Hours that are over. The present one lies with the lane, which is written with each attempt anyway.
+CREATE TABLE {s}.hours (
+    target_id bigint NOT NULL,
+    hour timestamptz NOT NULL,
+    taken bigint NOT NULL,
+    failed bigint NOT NULL,
+    us bigint NOT NULL,
+    longest_us bigint NOT NULL,
+    PRIMARY KEY (target_id, hour)
+);
+CREATE INDEX hours_hour ON {s}.hours (hour);
