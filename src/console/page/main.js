@@ -24,6 +24,11 @@ const main = document.getElementById("main");
 let shown = new AbortController();
 let first = true;
 
+// How far down each place was left, for those who come back to it; a link begins at the top.
+const depths = new Map();
+let here = location.hash;
+let isLink = true;
+
 // Where the page is: its parts, and the filters behind the question mark.
 function place() {
   const [path, query] = location.hash.slice(1).split("?");
@@ -45,6 +50,8 @@ function decode(part) {
 }
 
 async function show() {
+  depths.set(here, window.scrollY);
+  here = location.hash;
   shown.abort();
   shown = new AbortController();
   const { signal } = shown;
@@ -81,9 +88,10 @@ function paint(title, trail, ...content) {
   // Those who do not see the page change hear its new title; on the first page the browser says it.
   const heading = main.querySelector("h1");
   heading?.setAttribute("tabindex", "-1");
-  if (!first) heading?.focus();
+  if (!first) heading?.focus({ preventScroll: true });
   first = false;
-  window.scrollTo(0, 0);
+  window.scrollTo(0, isLink ? 0 : depths.get(here) ?? 0);
+  isLink = false;
 }
 
 function frame(session, where) {
@@ -117,6 +125,9 @@ document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
+
+document.addEventListener("click", ({ target }) => { isLink = Boolean(target.closest?.("a[href^='#/']")); }, true);
+history.scrollRestoration = "manual";
 
 // What no page expected.
 window.addEventListener("unhandledrejection", (event) => {

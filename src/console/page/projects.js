@@ -18,10 +18,10 @@ export async function projectsPage({ signal, paint }) {
   const states = new Map();
   const draw = () => keyed(body, found(projects, search.value, states), ({ project }) => project.id, projectRow);
   search.addEventListener("input", draw);
+  draw();
   paint("Projects", [], h("h1", {}, "Projects"),
     projects.length > 8 && h("div", { class: "tools" }, tool("Find", search)),
     projects.length ? list : h("p", { class: "empty" }, "There is no project whose webhooks you may see."));
-  draw();
   await poll(15, signal, () => look(projects, states, draw, signal));
 }
 

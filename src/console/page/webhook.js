@@ -8,7 +8,7 @@ import { laneChip, laneText, openButton, waitingText } from "./lanes.js";
 import { day, latency, shares } from "./plots.js";
 import { poll } from "./polling.js";
 import { table } from "./tables.js";
-import { STATES, TYPES, chip, event, host, stateOf } from "./words.js";
+import { STATES, TYPES, chip, event, host, isOver, stateOf } from "./words.js";
 
 const PAGE = 50;
 
@@ -19,10 +19,10 @@ export async function webhookPage(page) {
   const endpoints = h("div", { class: "endpoints" });
   const executions = listing(page, policy);
   const look = async () => {
-    const [states] = await Promise.all([api.get(api.overview(project), { policy_id: id }, signal), executions.look()]);
+    const [states] = await Promise.all([api.get(api.overview(project), {}, signal), executions.look()]);
     const state = states.find((state) => String(state.policy_id) === id);
     if (!state) throw new api.ApiError(404, { message: "This webhook was deleted." });
-    keyed(title, [{ name: policy.name, enabled: state.enabled }], () => 0, (shown) => head(page, policy, shown, look));
+    keyed(title, [{ name: policy.name, enabled: state.enabled }], () => 0, (shown) => head(page, policy, shown, look, executions.again));
     keyed(endpoints, state.targets, (target) => target.target_id, (target) => endpoint(page, target, look));
     return executions.isBusy() ? 1 : 2.5;
   };
@@ -34,14 +34,14 @@ export async function webhookPage(page) {
   await poll(2.5, signal, look);
 }
 
-function head({ project, policy: id, may }, policy, { enabled }, look) {
+function head({ project, policy: id, may }, policy, { enabled }, look, again) {
   const gone = async () => {
     if (await remove(project, id, policy.name)) location.hash = hooksAt(project);
   };
   const buttons = [
     may("update") && button("Test", () => test(project, id), { "data-focus": "test" }),
     may("update") && button(enabled ? "Deactivate" : "Enable", () => enable(project, id, !enabled).then(look), { "data-focus": "toggle" }),
-    may("update") && button("Redeliver all failed", () => redeliverFailed(project, id).then(look), { "data-focus": "redeliver" }),
+    may("update") && button("Redeliver all failed", () => redeliverFailed(project, id).then(again), { "data-focus": "redeliver" }),
     may("update") && link(`${hookAt(project, id)}/edit`, "Edit", { class: "button" }),
     may("delete") && button("Delete", gone, { class: "danger" }),
   ];
@@ -71,20 +71,27 @@ function listing(page, policy) {
   const ask = (after) => api.get(api.deliveries(project), { policy_id: id, limit: PAGE, after, ...chosen(query) }, signal);
   const draw = () => {
     const shown = [...found.values()].sort((a, b) => b.id - a.id);
-    keyed(body, shown, (delivery) => delivery.id, (delivery) => executionRow(page, delivery, look));
+    keyed(body, shown, (delivery) => delivery.id, (delivery) => executionRow(page, delivery, () => look(delivery.id)));
     none.hidden = shown.length > 0;
     none.textContent = [...query.keys()].length ? "No execution fits these filters." : "No execution yet. An event of the project makes one, and so does a test.";
     list.hidden = shown.length === 0;
   };
-  async function look() {
+  // `touched` is one that was just changed by hand.
+  async function look(touched) {
     const newest = await ask();
     const oldest = newest.length === PAGE ? newest.at(-1).id : -Infinity;
     // What is not among the newest any more was swept away, or does not fit the filter now.
     for (const key of found.keys()) if (key >= oldest) found.delete(key);
     newest.forEach((delivery) => found.set(delivery.id, delivery));
     if (found.size === newest.length) older.hidden = newest.length < PAGE;
+    await renew([...found.values()].filter((one) => one.id < oldest && (one.id === touched || !isOver(one))).slice(0, PAGE / 5));
     tell(newest);
     draw();
+  }
+  // Older ones that may have changed.
+  async function renew(list) {
+    const news = await Promise.all(list.map((delivery) => api.get(api.delivery(project, delivery.id), {}, signal)));
+    for (const { body, attempts, ...delivery } of news) found.set(delivery.id, { ...delivery, attempts: attempts.at(-1)?.number ?? 0 });
   }
   async function more() {
     const next = await ask(Math.min(...found.keys()));
@@ -101,7 +108,7 @@ function listing(page, policy) {
   const isBusy = () => [...found.values()].some(({ state, due_in_seconds: due }) => state === "leased" || (state === "due" && due < 5));
   const again = async () => { found.clear(); states.clear(); await look(); };
   const section = h("section", {}, h("div", { class: "head" }, h("h2", { id: "executions" }, "Executions")), filters(page, policy, again), list, none, older);
-  return { section, look, isBusy };
+  return { section, look, again, isBusy };
 }
 
 const SINCE = { "": "Any time", 3600: "Last hour", 86400: "Last 24 hours", 604800: "Last 7 days", between: "Between…" };

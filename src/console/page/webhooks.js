@@ -38,11 +38,11 @@ export async function webhooksPage(page) {
     number.textContent = shown.length === hooks.length ? count(hooks.length, "webhook") : `${shown.length} of ${count(hooks.length, "webhook")}`;
     keyed(list, shown, (hook) => hook.policy_id, row);
   }
+  draw();
   paint(`${project.name}: webhooks`, [["#/projects", "Projects"]],
     h("div", { class: "head" }, h("h1", {}, project.name, h("span", { class: "sub" }, " webhooks")),
       may("create") && link(`${hooksAt(project)}/new`, "New webhook", { class: "button primary" })),
     hooks.length ? [tools, number, columns(), list] : nothing(may));
-  draw();
   await poll(5, signal, look);
 }
 
