@@ -79,6 +79,10 @@ impl HarborPolicy {
     /// [`Invalid`](crate::ErrorKind::Invalid) if it is not a JSON object, or a member is of the wrong type; the message says
     /// which and where.
     pub fn from_json(json: &[u8]) -> Result<Self> {
+        // serde would take an array for an object, member by member.
+        if json.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Error::invalid("policy", "is not a JSON object"));
+        }
         // serde's own message may quote a value, and that may be a credential in the wrong place.
         serde_json::from_slice(json).map_err(|e| {
             let problem = if e.is_data() { "a member is of the wrong type" } else { "is not JSON" };
@@ -271,6 +275,7 @@ mod tests {
         assert_eq!(with_target(email), "unsupported target type email with policy ci");
         let slack = r#"{"type":"slack","address":"http://x","payload_format":"Default"}"#;
         assert_eq!(with_target(slack), "set payload format is not allowed for slack");
+        assert_eq!(message("[]"), "policy: is not a JSON object");
         assert_eq!(message(r#"{"name":7}"#), "policy: a member is of the wrong type, at line 1 column 9");
         assert!(!message(r#"{"enabled":"Bearer s3cr3t"}"#).contains("s3cr3t"));
     }

@@ -60,6 +60,10 @@ impl Ask {
         if body.trim_ascii().is_empty() {
             return Ok(T::default());
         }
+        // serde would take an array for an object, member by member.
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            return Err(Refusal::unprocessable("body: is not a JSON object"));
+        }
         // serde's own message may quote a value, and that may be a credential in the wrong place.
         serde_json::from_slice(&body).map_err(|e| {
             let problem = if e.is_data() { "a member is of the wrong type" } else { "is not JSON" };

@@ -40,17 +40,22 @@ mod ask;
 mod body;
 mod csrf;
 mod fields;
+mod history;
+mod jobs;
 mod options;
 mod paging;
 mod policies;
 mod q;
 mod query;
+mod records;
 mod refusal;
 mod request_id;
 mod routes;
 mod row;
+mod selection;
 mod serve;
 mod sort;
+mod system;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use axum::body::Body;
 
 use super::answer::Answer;
 use super::ask::Ask;
-use super::{Api, policies};
+use super::{Api, history, jobs, policies, system};
 
 /// An endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,6 +14,15 @@ pub(super) enum Call {
     ReadPolicy,
     ReplacePolicy,
     DeletePolicy,
+    Executions,
+    Tasks,
+    Log,
+    Events,
+    LastTriggers,
+    Jobs,
+    Configurations,
+    Configure,
+    SystemInfo,
 }
 
 /// Where it is served.
@@ -36,6 +45,23 @@ pub(super) const BASE: &[Route] = &[
     route("GET", "/projects/{project}/webhook/policies/{webhook_policy_id}", Call::ReadPolicy),
     route("PUT", "/projects/{project}/webhook/policies/{webhook_policy_id}", Call::ReplacePolicy),
     route("DELETE", "/projects/{project}/webhook/policies/{webhook_policy_id}", Call::DeletePolicy),
+    route("GET", "/projects/{project}/webhook/policies/{webhook_policy_id}/executions", Call::Executions),
+    route(
+        "GET",
+        "/projects/{project}/webhook/policies/{webhook_policy_id}/executions/{execution_id}/tasks",
+        Call::Tasks,
+    ),
+    route(
+        "GET",
+        "/projects/{project}/webhook/policies/{webhook_policy_id}/executions/{execution_id}/tasks/{task_id}/log",
+        Call::Log,
+    ),
+    route("GET", "/projects/{project}/webhook/events", Call::Events),
+    route("GET", "/projects/{project}/webhook/lasttrigger", Call::LastTriggers),
+    route("GET", "/projects/{project}/webhook/jobs", Call::Jobs),
+    route("GET", "/configurations", Call::Configurations),
+    route("PUT", "/configurations", Call::Configure),
+    route("GET", "/systeminfo", Call::SystemInfo),
 ];
 
 /// What Harbor does not have.
@@ -49,6 +75,15 @@ impl Call {
             Self::ReadPolicy => policies::read(api, ask).await,
             Self::ReplacePolicy => policies::replace(api, ask, body).await,
             Self::DeletePolicy => policies::delete(api, ask).await,
+            Self::Executions => history::executions(api, ask).await,
+            Self::Tasks => history::tasks(api, ask).await,
+            Self::Log => history::log(api, ask).await,
+            Self::Events => system::events(api, ask).await,
+            Self::LastTriggers => jobs::last_triggers(api, ask).await,
+            Self::Jobs => jobs::jobs(api, ask).await,
+            Self::Configurations => system::configurations(api, ask).await,
+            Self::Configure => system::configure(api, ask, body).await,
+            Self::SystemInfo => system::system_info(api, ask).await,
         }
     }
 }

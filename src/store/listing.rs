@@ -129,6 +129,13 @@ impl Filter {
         rest == Self::all()
     }
 
+    /// Whether it selects among all deliveries of a project, which are found by its policies.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn is_of_project(&self) -> bool {
+        let narrower = [self.policy_id.is_some(), self.target_id.is_some(), self.id.is_some(), self.event_id.is_some()];
+        self.project_id.is_some() && narrower == [false; 4]
+    }
+
     /// Whether it is all of some lanes.
     pub(crate) fn is_whole(&self) -> bool {
         self.state.is_none() && self.is_of_lanes()

@@ -54,6 +54,8 @@ mod postgres;
 mod power_loss;
 mod receivers;
 #[cfg(feature = "router")]
+mod rest_history;
+#[cfg(feature = "router")]
 mod rest_policies;
 mod retry_after;
 mod running_bridge;

@@ -1,6 +1,9 @@
 //! Harbor's REST API for policies, through real HTTP.
 
+use harbor_webhook::policy::{PolicyDraft, Target};
+use harbor_webhook::router::RouterOptions;
 use harbor_webhook::store::{Filter, Page};
+use harbor_webhook::{EventType, PolicyId, ProjectId};
 use serde_json::{Value, json};
 
 use crate::support::events::push;
@@ -34,7 +37,7 @@ fn timeless(mut policy: Value, id: i64) -> Value {
 
 #[tokio::test]
 async fn a_policy_lives_as_in_harbor() {
-    let api = Api::with(harbor_webhook::router::RouterOptions::default().show_secrets(true)).await;
+    let api = Api::with(RouterOptions::default().show_secrets(true)).await;
     let location = create(&api, &golden("webhook_policy_create_request")).await;
     assert!(location.starts_with(&format!("{POLICIES}/")), "{location}");
 
@@ -65,7 +68,7 @@ async fn a_policy_lives_as_in_harbor() {
 
 #[tokio::test]
 async fn lists_are_harbors() {
-    let api = Api::with(harbor_webhook::router::RouterOptions::default().show_secrets(true)).await;
+    let api = Api::with(RouterOptions::default().show_secrets(true)).await;
     create(&api, &golden("webhook_policy_create_request")).await;
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     let slack = json!({"name": "chat", "event_types": ["TAG_RETENTION"], "targets": [{"type": "slack",
@@ -173,11 +176,9 @@ async fn nothing_is_told_of_other_projects() {
     let from_other = "/api/v2.0/projects/1/webhook/policies/15";
     api.get(from_other).await.is_golden("error_404_policy_other_project");
 
-    let foreign = api.hooks.policies().create(harbor_webhook::ProjectId(1), {
-        let target = harbor_webhook::policy::Target::http("http://127.0.0.1/").unwrap();
-        harbor_webhook::policy::PolicyDraft::new("x").on(harbor_webhook::EventType::PushArtifact).target(target)
-    });
-    let foreign = foreign.await.unwrap().id;
+    let target = Target::http("http://127.0.0.1/").unwrap();
+    let foreign = PolicyDraft::new("x").on(EventType::PushArtifact).target(target);
+    let foreign = api.hooks.policies().create(ProjectId(1), foreign).await.unwrap().id;
     for method in ["GET", "PUT", "DELETE"] {
         let path = format!("{POLICIES}/{foreign}");
         let refused = Api::send(api.request("owner", method, &path).body("{}")).await;
@@ -244,7 +245,7 @@ async fn secrets_are_masked_and_masks_keep_them() {
     changed["enabled"] = json!(false);
     assert_eq!(api.call("PUT", &location, &changed).await.status, 200);
     let id = location.rsplit('/').next().unwrap().parse().unwrap();
-    let stored = api.hooks.policies().get(harbor_webhook::PolicyId(id)).await.unwrap();
+    let stored = api.hooks.policies().get(PolicyId(id)).await.unwrap();
     assert_eq!(stored.targets[0].target.auth_header.as_ref().unwrap().expose(), "Bearer s3cr3t");
 
     changed["targets"][0]["address"] = json!("http://127.0.0.1/elsewhere");
@@ -255,7 +256,7 @@ async fn secrets_are_masked_and_masks_keep_them() {
 #[tokio::test]
 async fn deleting_cancels_what_waits_or_is_refused() {
     let api = Api::start().await;
-    let strict = Api::with(harbor_webhook::router::RouterOptions::default().refuse_delete_while_waiting(true)).await;
+    let strict = Api::with(RouterOptions::default().refuse_delete_while_waiting(true)).await;
     for (api, refused) in [(&api, false), (&strict, true)] {
         let receiver = crate::support::receiver::Receiver::start(|_| 500).await;
         let mut retried = policy("ci");
@@ -269,7 +270,7 @@ async fn deleting_cancels_what_waits_or_is_refused() {
         receiver.wait_for(1).await;
         running.stop().await;
         let deleted = api.call("DELETE", &location, &json!({})).await;
-        let which = Filter::policy(harbor_webhook::PolicyId(15));
+        let which = Filter::policy(PolicyId(15));
         let state = api.hooks.deliveries(&which, Page::first(1)).await.unwrap()[0].state;
         if refused {
             deleted.is_golden("error_412_delete_harbor");

@@ -47,24 +47,52 @@ impl Selection {
 
     /// The end of a statement: in the page's order, from behind its `after` on.
     pub(super) fn page(mut self, page: Page) -> (String, Vec<Box<dyn ToSql + Sync + Send>>) {
-        let (above, order) = if page.oldest_first { ("id >", "") } else { ("id <", " DESC") };
-        self.and(above, page.after);
-        for number in [page.limit, page.skip] {
-            self.values.push(Box::new(i64::try_from(number).unwrap_or(i64::MAX)));
-        }
-        let (limit, skip) = (self.values.len() - 1, self.values.len());
-        let end = format!("WHERE {} ORDER BY id{order} LIMIT ${limit} OFFSET ${skip}", self.conditions);
-        (end, self.values)
+        let (order, limit, skip) = self.place(page);
+        (format!("WHERE {} ORDER BY {order} LIMIT {limit} OFFSET {skip}", self.conditions), self.values)
+    }
+
+    /// The same with what is before it, for the project that is selected. There is no index by projects, which every write would pay
+    /// for: the deliveries are found by their policies.
+    fn page_of_project(mut self, page: Page) -> (String, Vec<Box<dyn ToSql + Sync + Send>>) {
+        let (order, limit, skip) = self.place(page);
+        let from = format!(
+            "({POLICIES}) p CROSS JOIN LATERAL
+               (SELECT * FROM {{s}}.deliveries WHERE policy_id = p.policy AND {}
+                ORDER BY {order} LIMIT {limit} + {skip}) d
+             ORDER BY {order} LIMIT {limit} OFFSET {skip}",
+            self.conditions
+        );
+        (from, self.values)
+    }
+
+    /// Adds where the page lies, and gives the order, and the parameters for its limit and what it skips.
+    fn place(&mut self, page: Page) -> (&'static str, String, String) {
+        let (behind, order) = if page.oldest_first { ("id >", "id") } else { ("id <", "id DESC") };
+        self.and(behind, page.after);
+        let [limit, skip] = [page.limit, page.skip].map(|number| {
+            // The two are added.
+            self.values.push(Box::new(i64::try_from(number).unwrap_or(i64::MAX).min(i64::MAX / 2)));
+            format!("${}::bigint", self.values.len())
+        });
+        (order, limit, skip)
     }
 }
+
+/// The policies of the project that is selected, which is the first parameter where nothing narrower is.
+const POLICIES: &str = "SELECT DISTINCT policy_id AS policy FROM {s}.lanes WHERE project_id = $1";
 
 pub(super) fn params(values: &[Box<dyn ToSql + Sync + Send>]) -> Vec<Param<'_>> {
     values.iter().map(|value| &**value as Param<'_>).collect()
 }
 
 pub(super) async fn list(db: &Db<'_>, which: &Filter, page: Page) -> Result<Vec<Delivery>> {
-    let (end, values) = Selection::of(which).page(page);
-    let sql = format!("SELECT {SHOWN} FROM {{s}}.deliveries {end}");
+    let (from, values) = if which.is_of_project() {
+        Selection::of(which).page_of_project(page)
+    } else {
+        let (end, values) = Selection::of(which).page(page);
+        (format!("{{s}}.deliveries {end}"), values)
+    };
+    let sql = format!("SELECT {SHOWN} FROM {from}");
     db.rows(&sql, &params(&values)).await?.iter().map(read_delivery).collect()
 }
 
@@ -89,8 +117,11 @@ pub(super) async fn count(db: &Db<'_>, which: &Filter) -> Result<u64> {
         true => ("lanes", format!("coalesce(sum({}), 0)::bigint", counted(which.state))),
         false => ("deliveries", "count(*)".to_owned()),
     };
-    let Selection { conditions, values } =
+    let Selection { mut conditions, values } =
         Selection::of(&Filter { state: which.state.filter(|_| !by_lane), ..which.clone() });
+    if which.is_of_project() && !by_lane {
+        conditions.push_str(&format!(" AND policy_id IN ({POLICIES})"));
+    }
     let row = db.row(&format!("SELECT {what} FROM {{s}}.{from} WHERE {conditions}"), &params(&values)).await?;
     let count: i64 = row.map_or(Ok(0), |row| row.try_get(0)).map_err(failure)?;
     Ok(count.max(0).unsigned_abs())

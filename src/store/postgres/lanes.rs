@@ -3,15 +3,15 @@ use std::collections::BTreeMap;
 use super::db::{Db, Param};
 use crate::delivery::Attempt;
 use crate::error::Result;
-use crate::store::tally::Tally;
+use crate::store::tally::{self, Tally};
 
 /// The column `state` of a delivery.
-pub(super) const DUE: i16 = 0;
-pub(super) const LEASED: i16 = 1;
-pub(super) const PARKED: i16 = 2;
-pub(super) const DELIVERED: i16 = 3;
-pub(super) const DEAD: i16 = 4;
-pub(super) const CANCELLED: i16 = 5;
+pub(super) const DUE: i16 = tally::DUE as i16;
+pub(super) const LEASED: i16 = tally::LEASED as i16;
+pub(super) const PARKED: i16 = tally::PARKED as i16;
+pub(super) const DELIVERED: i16 = tally::DELIVERED as i16;
+pub(super) const DEAD: i16 = tally::DEAD as i16;
+pub(super) const CANCELLED: i16 = tally::CANCELLED as i16;
 
 /// What a transaction did to lanes, in the order of their targets: the order in which lanes are taken.
 #[derive(Debug, Default)]

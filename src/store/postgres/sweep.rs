@@ -32,9 +32,8 @@ pub(super) async fn sweep(db: &Db<'_>, lock: i64, keep: &Retention, max: usize) 
     let hours = sweep_hours(db, max).await?;
     // Last, as all that send need the lanes, and all at once, as everybody takes them.
     let expired = expire(db, keep.max_age, max, &mut moves).await?;
-    lanes::apply(db, &moves).await?;
+    lanes::apply_and_commit(db, &moves, false).await?;
     forget_lanes(db).await?;
-    db.commit().await?;
     let removed = gone.len() as u64 + forgotten;
     let full = |n: u64| i64::try_from(n).is_ok_and(|n| n >= max);
     Ok(Swept::new(removed, expired, full(removed) || full(expired) || full(hours)))

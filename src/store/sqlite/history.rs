@@ -19,7 +19,28 @@ use crate::store::{
     Body, Change, Changed, ClosedLane, Detail, Filter, Hold, Page, Retention, SetAside, StateKind, Status, Swept, Usage,
 };
 
+/// There is no index by projects, which every write would pay for: those of a project are found by its policies.
 pub(super) fn list(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<Vec<Delivery>> {
+    if !which.is_of_project() {
+        return list_in_order(db, which, page, now);
+    }
+    let sql = "SELECT DISTINCT policy_id FROM harbor_webhook_lanes WHERE project_id = ?1";
+    let policies = db.rows(sql, [which.project_id.map(|id| id.0)], |row| row.get(0).map(PolicyId))?;
+    let each = Page { limit: page.limit.saturating_add(page.skip), ..page }.skip(0);
+    let mut found = Vec::new();
+    for policy in policies {
+        found.extend(list_in_order(db, &Filter { policy_id: Some(policy), ..which.clone() }, each, now)?);
+        found.sort_unstable_by_key(
+            |delivery: &Delivery| {
+                if page.oldest_first { delivery.id.0 } else { -delivery.id.0 }
+            },
+        );
+        found.truncate(each.limit);
+    }
+    Ok(found.into_iter().skip(page.skip).collect())
+}
+
+fn list_in_order(db: &Db<'_>, which: &Filter, page: Page, now: Now) -> Result<Vec<Delivery>> {
     let (mut end, mut values) = selection(which, page.after.map(|after| (after, page.oldest_first)));
     end.push_str(if page.oldest_first { " ORDER BY id" } else { " ORDER BY id DESC" });
     end.push_str(" LIMIT ? OFFSET ?");
@@ -49,7 +70,11 @@ pub(super) fn count(db: &Db<'_>, which: &Filter) -> Result<u64> {
         true => ("lanes", format!("ifnull(sum({}), 0)", counted(which.state))),
         false => ("deliveries", "count(*)".to_owned()),
     };
-    let (end, values) = selection(&Filter { state: which.state.filter(|_| !by_lane), ..which.clone() }, None);
+    let (mut end, values) = selection(&Filter { state: which.state.filter(|_| !by_lane), ..which.clone() }, None);
+    if let (true, Some(project)) = (which.is_of_project() && !by_lane, which.project_id) {
+        let policies = format!("SELECT policy_id FROM harbor_webhook_lanes WHERE project_id = {project}");
+        end.push_str(&format!(" AND policy_id IN ({policies})"));
+    }
     let sql = format!("SELECT {what} FROM harbor_webhook_{from} {end}");
     let count = db.rows_of(&sql, params_from_iter(values), |row| row.get::<_, i64>(0))?.pop();
     Ok(count.unwrap_or_default().max(0).unsigned_abs())
@@ -177,7 +202,7 @@ pub(super) fn change(db: &Db<'_>, which: &Filter, to: Change, page: Page, now: N
     if let Change::OpenLanes(why) = to {
         return open_lanes(db, which, why);
     }
-    let selected = list(db, which, page, now)?;
+    let selected = list_in_order(db, which, page, now)?;
     let next = selected.last().filter(|_| selected.len() == page.limit).map(|delivery| delivery.id.0);
     let mut count = 0;
     for delivery in &selected {

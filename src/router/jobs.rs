@@ -1,0 +1,95 @@
+//! What Harbor has kept for old clients: the job list and the last triggers.
+//!
+//! Source: Harbor 2.16, `server/v2.0/handler/webhook_job.go`, `server/v2.0/handler/webhook.go:449-476`.
+
+use std::collections::HashMap;
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Api;
+use super::access::Action;
+use super::answer::{Answer, json, json_as};
+use super::ask::Ask;
+use super::paging::Paging;
+use super::q::{Term, Test, Value};
+use super::records::{Job, millis};
+use super::refusal::Refusal;
+use super::selection::Selection;
+use crate::event::EventType;
+use crate::id::PolicyId;
+use crate::policy::Policy;
+use crate::store::{Filter, Page};
+
+/// Policies whose last triggers are shown, the newest.
+const POLICIES: usize = 500;
+/// Deliveries of each that are looked at, the newest.
+const DELIVERIES: usize = 1000;
+
+/// The deliveries of a policy as Harbor showed them before it had executions.
+pub(super) async fn jobs(api: &Api, ask: Ask) -> Answer {
+    let project = api.project(&ask, Action::List).await?;
+    let missing = || Refusal::unprocessable("policy_id in query is required");
+    let policy = PolicyId(ask.query.int("policy_id")?.ok_or_else(missing)?);
+    let policy = api.policy_in(&ask, &project, policy).await?;
+    let paging = Paging::of(&ask.query)?;
+    let mut which = Selection::of(Filter::policy(policy.id), &ask.query)?;
+    if let Some(test) = statuses(ask.query.all("status")) {
+        which = which.and(Term { key: "status".to_owned(), test });
+    }
+    let (page, total) = api.select(&which, paging).await?;
+    let jobs = api.with_payloads(&page, Job::of).await?;
+    json_as(StatusCode::OK, paging.headers(total, &ask.path, &ask.query), &jobs)
+}
+
+/// Several statuses mean any of them; in Harbor they end in a panic.
+fn statuses<'a>(given: impl Iterator<Item = &'a str>) -> Option<Test> {
+    let mut names: Vec<&str> = given.flat_map(|names| names.split(',')).take(16).collect();
+    match names.len() {
+        0 => None,
+        1 => names.pop().map(|name| Test::Is(name.to_owned())),
+        _ => Some(Test::OneOf(names.into_iter().map(|name| Value::Text(name.to_owned())).collect())),
+    }
+}
+
+#[derive(Serialize)]
+struct LastTrigger<'a> {
+    creation_time: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    enabled: bool,
+    event_type: &'a str,
+    last_trigger_time: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    policy_name: &'a str,
+}
+
+/// When each policy was last triggered by each of its event types.
+pub(super) async fn last_triggers(api: &Api, ask: Ask) -> Answer {
+    let project = api.project(&ask, Action::Read).await?;
+    let policies = api.policies_of(&project, POLICIES).await?;
+    let mut triggers = Vec::new();
+    for policy in &policies {
+        let last = api.last_of(policy).await?;
+        triggers.extend(policy.event_types.iter().map(|event_type| LastTrigger {
+            creation_time: millis(policy.creation_time),
+            enabled: policy.enabled,
+            event_type: event_type.as_str(),
+            last_trigger_time: last.get(event_type).map_or_else(|| NEVER.to_owned(), |time| millis(*time)),
+            policy_name: &policy.name,
+        }));
+    }
+    json(&triggers)
+}
+
+/// Go's zero time in milliseconds.
+const NEVER: &str = "0001-01-01T00:00:00.000Z";
+
+impl Api {
+    /// The newest delivery of each event type.
+    async fn last_of(&self, policy: &Policy) -> Result<HashMap<EventType, DateTime<Utc>>, Refusal> {
+        let newest = self.hooks.deliveries(&Filter::policy(policy.id), Page::first(DELIVERIES)).await?;
+        // The newest comes first, and stays when the older ones are put in before it.
+        Ok(newest.iter().rev().map(|delivery| (delivery.event_type, delivery.created_at)).collect())
+    }
+}
