@@ -1,13 +1,16 @@
 // Every page on a desk and on a phone, in the light and in the dark: the rules of axe, nothing too wide, and the README's pictures.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { createServer } from "node:net";
 import { after, before, test } from "node:test";
 import { TOKEN, startBridge } from "./support/bridge.js";
 import { assertAccessible, go, openPage, shown, signIn, startBrowser } from "./support/browser.js";
+import { pastDay } from "./support/past.js";
 import { startReceiver } from "./support/receiver.js";
 
 const PICTURES = process.env.CONSOLE_PICTURES;
+// What the README and docs/console.md show.
+const PICTURED = ["webhooks-desk-light", "execution-desk-light", "webhook-desk-dark", "webhooks-phone-dark", "form-phone-light"];
 const SIZES = { desk: { width: 1180, height: 760 }, phone: { width: 360, height: 740 } };
 const POLICIES = "/api/v2.0/projects/2/webhook/policies";
 
@@ -15,7 +18,6 @@ let bridge, receiver, browser;
 
 before(async () => {
   [bridge, receiver, browser] = await Promise.all([startBridge("--retry-schedule", "300ms,300ms"), startReceiver(), startBrowser()]);
-  if (PICTURES) mkdirSync(PICTURES, { recursive: true });
   await fill();
 });
 
@@ -28,16 +30,26 @@ async function fill() {
   const http = (path) => ({ type: "http", address: receiver.url + path, payload_format: "Default" });
   const add = (name, event_types, targets, enabled = true) => bridge.ask("POST", POLICIES, { name, event_types, targets, enabled });
   await add("chat", ["TAG_RETENTION", "QUOTA_EXCEED"], [{ type: "slack", address: "https://hooks.slack.com/services/T000/B000/XXXX" }], false);
-  await add("scanner", ["PUSH_ARTIFACT", "DELETE_ARTIFACT"], [{ ...http("/down"), address: "http://127.0.0.1:9/scan" }]);
+  await add("scanner", ["PUSH_ARTIFACT", "DELETE_ARTIFACT"], [{ ...http(""), address: `http://127.0.0.1:${await freePort()}/scan` }]);
   await add("argo-cd", ["PUSH_ARTIFACT", "PULL_ARTIFACT", "SCANNING_COMPLETED"], [{ ...http("/argo"), auth_header: "Bearer s3cret" }]);
   receiver.answer([500, 200, 200, 503], 200);
   for (let n = 0; n < 12; n++) await bridge.push(`3.${n}`);
-  const over = ({ state }) => ["delivered", "dead"].includes(state);
   for (let n = 0; n < 100; n++) {
-    const list = await bridge.ask("GET", "/api/webhooks/v1/projects/2/deliveries?limit=100");
-    if (list.length === 24 && list.filter(over).length >= 16) return;
+    const [argo, scanner] = await bridge.ask("GET", "/api/webhooks/v1/projects/2/overview");
+    if (argo.targets[0].waiting === 0 && scanner.targets[0].lane.closed) break;
     await new Promise((done) => setTimeout(done, 200));
   }
+  const [argo, scanner] = await bridge.ask("GET", "/api/webhooks/v1/projects/2/overview");
+  if (PICTURES) pastDay(bridge.database, argo.targets[0].target_id, scanner.targets[0].target_id);
+}
+
+// Nobody listens there.
+async function freePort() {
+  const server = createServer();
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
 }
 
 async function pages() {
@@ -65,7 +77,8 @@ for (const [size, viewport] of Object.entries(SIZES)) {
         await go(page, hash);
         await page.waitForTimeout(300);
         await assertAccessible(page, `${name}, ${size}, ${colorScheme}`);
-        if (PICTURES) await page.screenshot({ path: `${PICTURES}/console-${name}-${size}-${colorScheme}.png` });
+        const picture = `${name}-${size}-${colorScheme}`;
+        if (PICTURES && PICTURED.includes(picture)) await page.screenshot({ path: `${PICTURES}/console-${picture}.png` });
       }
       assert.deepEqual(troubles, []);
       await context.close();

@@ -25,7 +25,7 @@ export async function startBridge(...flags) {
     await ended;
     rmSync(folder, { recursive: true, force: true });
   };
-  return { url, stop, ask: (method, path, body) => ask(url, method, path, body), push: (tag) => push(url, tag) };
+  return { url, database: join(folder, "webhooks.db"), stop, ask: (method, path, body) => ask(url, method, path, body), push: (tag) => push(url, tag) };
 }
 
 async function listening(ready, child, log) {
