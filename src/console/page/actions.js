@@ -34,7 +34,7 @@ export async function redeliverFailed(project, id) {
   do {
     const part = await api.post(`${api.beyond(project, id)}/redeliver`, after ? { after } : {});
     sum.count += part.count;
-    sum.skipped += part.skipped.length;
+    sum.skipped += Object.values(part.skipped).reduce((one, other) => one + other, 0);
     after = part.next;
   } while (after);
   const skipped = sum.skipped ? `, ${sum.skipped} skipped` : "";

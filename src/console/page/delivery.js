@@ -54,14 +54,16 @@ function attemptItem(attempt) {
   return h("li", { class: "attempt" },
     h("div", { class: "attempt-head" },
       h("strong", {}, `Attempt ${attempt.number}`), chip(outcome(attempt), good ? "good" : "bad"),
-      h("span", { class: "muted" }, exactlyAt(attempt.started_at)),
+      h("span", { class: "muted" }, exactlyAt(attempt.started_at), attempt.remote_addr && ` to ${attempt.remote_addr}`),
       h("span", { class: "took" }, spent(attempt.duration_ms, attempt.longest), h("span", {}, milliseconds(attempt.duration_ms)))),
     attempt.error && h("p", { class: "error-text" }, attempt.error),
-    attempt.answer && answer(attempt.answer),
+    attempt.answer && answer(attempt),
     !text && !good && h("p", { class: "muted" }, "Nothing of the answer was kept."));
 }
 
-const answer = (text) => h("details", { open: text.length < 600 }, h("summary", {}, "Answer"), h("pre", { tabindex: 0 }, text));
+function answer({ answer: text, answer_truncated: cut }) {
+  return h("details", { open: text.length < 600 }, h("summary", {}, cut ? "Beginning of the answer" : "Answer"), h("pre", { tabindex: 0 }, text));
+}
 
 // The body as it was sent, or laid out for reading if it is JSON.
 function request(delivery) {

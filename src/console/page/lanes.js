@@ -29,7 +29,9 @@ export function openButton(project, target, again) {
 
 export function waitingText(targets) {
   const waiting = targets.reduce((sum, target) => sum + target.waiting, 0);
-  if (!waiting) return h("span", { class: "muted" }, "None waiting");
+  const parked = targets.reduce((sum, target) => sum + (target.parked ?? 0), 0);
+  const aside = parked ? [" ", chip(`${parked} parked`, "off")] : [];
+  if (!waiting) return [h("span", { class: "muted" }, "None waiting"), aside];
   const oldest = Math.max(...targets.map((target) => target.oldest_waiting_seconds ?? 0));
-  return h("span", {}, count(waiting, "waiting", "waiting"), h("span", { class: "muted" }, `, oldest ${seconds(oldest)}`));
+  return [h("span", {}, count(waiting, "waiting", "waiting"), h("span", { class: "muted" }, `, oldest ${seconds(oldest)}`)), aside];
 }
