@@ -78,7 +78,8 @@ impl Work {
     /// What one node does: its producers notify, and it sends, until nothing waits any more on any of them.
     pub(crate) async fn share<S: Store>(&self, store: S, producers: usize) -> Result<()> {
         let mut settings = Settings::harbor();
-        settings.max_in_flight = self.shape.concurrency;
+        // As many slots as the rival has workers; half is for attempts that take long.
+        settings.max_in_flight = 2 * self.shape.concurrency;
         settings.lane = LaneLimits::new(1_000_000, u32::try_from(self.shape.concurrency)?);
         (self.shape.tune)(&mut settings);
         let deliveries: Arc<dyn DeliveryStore> = Arc::new(store.clone());

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod figures;
+mod hand;
 mod idle;
 mod intake;
 mod left;

@@ -28,7 +28,7 @@ pub(super) async fn run(
     unwritten: &watch::Receiver<bool>,
 ) -> Result<()> {
     let mut workers = Workers::new(inner, results.clone());
-    let ended = claim(inner, &stopped, news, unwritten, &mut workers).await;
+    let ended = claim(inner, &stopped, news, unwritten, &workers).await;
     workers.drain(inner.settings.shutdown_grace).await;
     ended
 }
@@ -38,7 +38,7 @@ async fn claim(
     stopped: &watch::Receiver<bool>,
     news: &Notify,
     unwritten: &watch::Receiver<bool>,
-    workers: &mut Workers,
+    workers: &Workers,
 ) -> Result<()> {
     let mut idle = Idle::new(inner, Cycle::Sending, news, stopped.clone());
     while !idle.is_stopped() {
@@ -53,9 +53,16 @@ async fn claim(
             unless_stopped(stopped, workers.low()).await;
             continue;
         }
-        match round(inner, room.min(ROUND), workers).await {
+        let room = room.min(ROUND);
+        match round(inner, room, workers).await {
             Ok(0) => idle.wait().await,
-            Ok(_) => idle.busy(),
+            Ok(count) => {
+                idle.busy();
+                // There may be no more: asking the store when is cheaper than another claim.
+                if count < room {
+                    idle.wait().await;
+                }
+            }
             Err(e) if e.is_retryable() => idle.trouble(&e).await,
             Err(e) => return Err(e),
         }
@@ -76,7 +83,7 @@ async fn becomes(flag: &watch::Receiver<bool>, wanted: bool) {
 }
 
 /// Claims, and hands on what was claimed. Says how many that were.
-async fn round(inner: &Inner, room: usize, workers: &mut Workers) -> Result<usize> {
+async fn round(inner: &Inner, room: usize, workers: &Workers) -> Result<usize> {
     let at = crate::clock::instant();
     let claimed = inner.deliveries.claim(room, inner.settings.lease()).await?;
     if claimed.is_empty() {
@@ -108,7 +115,7 @@ async fn round(inner: &Inner, room: usize, workers: &mut Workers) -> Result<usiz
             }
         }
     }
-    workers.take(ready);
+    workers.take(ready).await;
     Ok(count)
 }
 

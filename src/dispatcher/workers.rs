@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::attempt;
+use super::hand::{Hand, PATIENCE, Turn};
 use super::shared::Inner;
+use crate::clock::instant;
 use crate::delivery::{CancelReason, DeadReason};
 use crate::id::ProjectId;
 use crate::store::{Claimed, Hold, Next, Resolved, Settlement};
@@ -19,8 +21,6 @@ const HOLD: Duration = Duration::from_secs(30);
 const FRESH: Duration = Duration::from_millis(100);
 /// How long a claimed delivery may wait for a worker, so that its lease outlasts the attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// Deliveries in hand for each worker, its own included: as many as it may send while the store answers once.
-const IN_HAND: usize = 6;
 
 /// A project has as many deliveries in hand as it may.
 #[derive(Debug)]
@@ -28,11 +28,10 @@ pub(super) struct Busy;
 
 /// The attempts under way, and the deliveries that are claimed ahead, so that no worker waits for the store.
 ///
-/// A worker goes on for as long as deliveries wait, and ends then.
+/// A worker goes on for as long as there is a turn for it, and ends then.
 #[derive(Debug)]
 pub(super) struct Workers {
     shared: Arc<Shared>,
-    tasks: JoinSet<()>,
     abandon: watch::Sender<bool>,
 }
 
@@ -40,19 +39,13 @@ pub(super) struct Workers {
 struct Shared {
     inner: Arc<Inner>,
     hand: Mutex<Hand>,
+    /// What is waiting or being sent of each project, if that is bounded.
+    projects: Mutex<HashMap<ProjectId, usize>>,
+    tasks: Mutex<JoinSet<()>>,
+    abandoned: watch::Receiver<bool>,
     /// Wakes who claims when there is room for a good number again.
     low: Notify,
     results: mpsc::Sender<Settlement>,
-}
-
-/// What is claimed and not settled.
-#[derive(Debug, Default)]
-struct Hand {
-    waiting: VecDeque<Ready>,
-    /// Workers that have not ended.
-    running: usize,
-    /// What is waiting or being sent of each project, if that is bounded.
-    projects: HashMap<ProjectId, usize>,
 }
 
 /// A delivery's place among those of its project that are in hand.
@@ -61,11 +54,11 @@ pub(super) struct Place(Arc<Shared>, ProjectId);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut hand = self.0.hand();
-        let Some(count) = hand.projects.get_mut(&self.1) else { return };
+        let mut projects = lock(&self.0.projects);
+        let Some(count) = projects.get_mut(&self.1) else { return };
         *count -= 1;
         if *count == 0 {
-            hand.projects.remove(&self.1);
+            projects.remove(&self.1);
         }
     }
 }
@@ -82,16 +75,22 @@ pub(super) struct Ready {
 
 impl Workers {
     pub(super) fn new(inner: &Arc<Inner>, results: mpsc::Sender<Settlement>) -> Self {
-        let shared = Shared { inner: Arc::clone(inner), hand: Mutex::default(), low: Notify::new(), results };
-        Self { shared: Arc::new(shared), tasks: JoinSet::new(), abandon: watch::Sender::new(false) }
+        let abandon = watch::Sender::new(false);
+        let shared = Shared {
+            inner: Arc::clone(inner),
+            hand: Mutex::new(Hand::new(inner.settings.max_in_flight)),
+            projects: Mutex::default(),
+            tasks: Mutex::default(),
+            abandoned: abandon.subscribe(),
+            low: Notify::new(),
+            results,
+        };
+        Self { shared: Arc::new(shared), abandon }
     }
 
     /// How many deliveries may be claimed now; none until it is worth it.
     pub(super) fn room(&self) -> usize {
-        let most = self.shared.most();
-        let hand = self.shared.hand();
-        let room = (most * IN_HAND).saturating_sub(hand.waiting.len() + hand.running);
-        if room >= most * IN_HAND / 2 { room } else { 0 }
+        lock(&self.shared.hand).room()
     }
 
     /// Returns when there may be room.
@@ -105,8 +104,8 @@ impl Workers {
         if most == usize::MAX {
             return Ok(None);
         }
-        let mut hand = self.shared.hand();
-        let count = hand.projects.entry(project).or_default();
+        let mut projects = lock(&self.shared.projects);
+        let count = projects.entry(project).or_default();
         if *count >= most {
             return Err(Busy);
         }
@@ -114,10 +113,16 @@ impl Workers {
         Ok(Some(Place(Arc::clone(&self.shared), project)))
     }
 
-    /// Hands deliveries to workers.
-    pub(super) fn take(&mut self, ready: impl IntoIterator<Item = Ready>) {
-        self.shared.hand().waiting.extend(ready);
+    /// Hands deliveries to workers. What there is no room for is given back, and its lane is left alone for as long as an attempt
+    /// lasts if its own target or project is in its way, as no attempt there ends sooner; else for a moment.
+    pub(super) async fn take(&self, ready: Vec<Ready>) {
+        let refused = lock(&self.shared.hand).take(ready);
         self.staff();
+        for (ready, own_fault) in refused {
+            let pause = if own_fault { self.shared.inner.settings.timeout } else { PATIENCE };
+            let release = Settlement::new(ready.claimed.lease, Next::Release(Duration::ZERO));
+            self.settle(release.close_lane(pause, Hold::Crowded)).await;
+        }
     }
 
     /// Writes down what needs no attempt.
@@ -126,42 +131,52 @@ impl Workers {
     }
 
     /// Sees to it that there are workers for what waits, also if one has panicked.
-    pub(super) fn staff(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-        let mut hand = self.shared.hand();
-        let wanted = (hand.running + hand.waiting.len()).min(self.shared.most());
-        for _ in hand.running..wanted {
-            hand.running += 1;
-            let worker = Worker { shared: Arc::clone(&self.shared), counted: true };
-            self.tasks.spawn(worker.run(self.abandon.subscribe()));
-        }
+    pub(super) fn staff(&self) {
+        while lock(&self.shared.tasks).try_join_next().is_some() {}
+        self.shared.staff();
     }
 
     /// Gives back what no worker has begun, waits for the attempts under way, and abandons those that outlast the grace.
     pub(super) async fn drain(&mut self, grace: Duration) {
-        let begun_never = std::mem::take(&mut self.shared.hand().waiting);
+        let begun_never = lock(&self.shared.hand).empty();
+        let mut tasks = std::mem::take(&mut *lock(&self.shared.tasks));
         let all = async {
             for ready in begun_never {
                 self.shared.settle(Settlement::new(ready.claimed.lease, Next::Release(Duration::ZERO))).await;
             }
-            while self.tasks.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
         };
         if tokio::time::timeout(grace, all).await.is_err() {
             // Fails only when there is no worker left.
             let _ = self.abandon.send(true);
-            while self.tasks.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
         }
     }
 }
 
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // The workers hold the set that they are in.
+        lock(&self.shared.tasks).abort_all();
+    }
+}
+
 impl Shared {
-    /// Attempts under way at once.
-    fn most(&self) -> usize {
-        self.inner.settings.max_in_flight.max(1)
+    /// Starts a worker for each turn that is free.
+    fn staff(self: &Arc<Self>) {
+        loop {
+            let Some((ready, turn)) = self.begin(&mut lock(&self.hand)) else { return };
+            let worker = Worker { shared: Arc::clone(self), turn: Some(turn) };
+            lock(&self.tasks).spawn(worker.run(ready, self.abandoned.clone()));
+        }
     }
 
-    fn hand(&self) -> MutexGuard<'_, Hand> {
-        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn begin(&self, hand: &mut Hand) -> Option<(Ready, Turn)> {
+        let begun = hand.begin();
+        if hand.room() > 0 {
+            self.low.notify_one();
+        }
+        begun
     }
 
     async fn settle(&self, settlement: Settlement) {
@@ -170,50 +185,70 @@ impl Shared {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Worker {
     shared: Arc<Shared>,
-    /// Whether `running` counts this worker.
-    counted: bool,
+    /// What it has a slot for, or a place, until it is dropped.
+    turn: Option<Turn>,
 }
 
 impl Worker {
-    async fn run(mut self, mut abandoned: watch::Receiver<bool>) {
+    async fn run(mut self, ready: Ready, mut abandoned: watch::Receiver<bool>) {
         let mut over = pin!(async { drop(abandoned.wait_for(|over| *over).await) });
-        while let Some(ready) = self.next() {
+        let mut next = Some(ready);
+        while let Some(ready) = next {
             let lease = ready.claimed.lease;
             let settlement = tokio::select! {
                 biased;
-                settlement = attend(&self.shared.inner, ready) => settlement,
+                settlement = self.attend(ready) => settlement,
                 // Given back as if it had not been claimed; whether the receiver saw it is unknown.
                 () = &mut over => {
                     self.shared.settle(Settlement::new(lease, Next::Release(Duration::ZERO))).await;
                     return;
                 }
             };
+            let attempted = settlement.attempt.is_some();
             self.shared.settle(settlement).await;
+            next = self.next(attempted);
         }
     }
 
-    /// The oldest delivery that waits. Without one the worker ends, in the same step in which it looked, so that none is
-    /// left behind.
-    fn next(&mut self) -> Option<Ready> {
-        let mut hand = self.shared.hand();
-        let next = hand.waiting.pop_front();
-        if next.is_none() {
-            hand.running -= 1;
-            self.counted = false;
+    /// Attends to a delivery, and leaves the slot to others if that takes long.
+    async fn attend(&mut self, ready: Ready) -> Settlement {
+        let shared = Arc::clone(&self.shared);
+        let mut attended = pin!(attend(&shared.inner, ready));
+        if let Ok(settlement) = tokio::time::timeout(PATIENCE, &mut attended).await {
+            return settlement;
         }
-        if next.is_none() || hand.waiting.len() == self.shared.most() * (IN_HAND / 2 - 1) {
-            self.shared.low.notify_one();
+        if let Some(turn) = &mut self.turn {
+            lock(&shared.hand).turned_long(turn, instant());
         }
-        next
+        shared.staff();
+        attended.await
+    }
+
+    /// Ends this turn and begins the next, in one step, so that nothing is left behind.
+    fn next(&mut self, attempted: bool) -> Option<Ready> {
+        let ended = self.turn.take()?;
+        let mut hand = lock(&self.shared.hand);
+        hand.ended(&ended, attempted, instant());
+        let (ready, turn) = self.shared.begin(&mut hand).unzip();
+        drop(hand);
+        self.turn = turn;
+        if ended.is_long() {
+            self.shared.staff();
+        }
+        ready
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.counted {
-            self.shared.hand().running -= 1;
+        if let Some(turn) = &self.turn {
+            lock(&self.shared.hand).ended(turn, false, instant());
             self.shared.low.notify_one();
         }
     }

@@ -55,7 +55,10 @@ pub(super) async fn log(api: &Api, ask: Ask) -> Answer {
 
 /// The last lines, of no more bytes than this.
 fn end_of(log: &str, most: usize) -> &str {
-    let Some(from) = log.len().checked_sub(most) else { return log };
+    if log.len() <= most {
+        return log;
+    }
+    let from = log.len() - most;
     let end = (from..log.len()).find(|at| log.is_char_boundary(*at)).map_or("", |at| &log[at..]);
     // A line without its beginning would say something else.
     end.split_once('\n').map_or(end, |(_, whole)| whole)

@@ -67,9 +67,9 @@ struct LastTrigger<'a> {
 /// When each policy was last triggered by each of its event types.
 pub(super) async fn last_triggers(api: &Api, ask: Ask) -> Answer {
     let project = api.project(&ask, Action::Read).await?;
-    let policies = api.policies_of(&project, POLICIES).await?;
+    let policies = api.policies_of(&project).await?;
     let mut triggers = Vec::new();
-    for policy in &policies {
+    for policy in policies.iter().take(POLICIES) {
         let last = api.last_of(policy).await?;
         triggers.extend(policy.event_types.iter().map(|event_type| LastTrigger {
             creation_time: millis(policy.creation_time),

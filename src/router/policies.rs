@@ -26,7 +26,7 @@ pub(super) async fn list(api: &Api, ask: Ask) -> Answer {
     let project = api.project(&ask, Action::List).await?;
     let paging = Paging::of(&ask.query)?;
     let terms = q::parse(ask.query.get("q").unwrap_or_default()).map_err(Refusal::bad_request)?;
-    let mut policies = api.policies_of(&project, MOST).await?;
+    let mut policies = api.policies_of(&project).await?;
     policies.retain(|policy| terms.iter().all(|term| term.selects(policy)));
     sort::apply(&mut policies, &sort::parse(ask.query.get("sort").unwrap_or("-creation_time")));
     let headers = paging.headers(policies.len() as u64, &ask.path, &ask.query);
@@ -84,8 +84,8 @@ async fn sent(api: &Api, ask: &Ask, body: Body) -> Result<HarborPolicy, Refusal>
 
 impl Api {
     /// The newest policies of a project.
-    pub(super) async fn policies_of(&self, project: &Project, most: usize) -> Result<Vec<Policy>, Refusal> {
-        Ok(self.hooks.policies().list(PolicyFilter::Project(project.id), Page::first(most)).await?)
+    pub(super) async fn policies_of(&self, project: &Project) -> Result<Vec<Policy>, Refusal> {
+        Ok(self.hooks.policies().list(PolicyFilter::Project(project.id), Page::first(MOST)).await?)
     }
 
     /// The policy that the path names, if the caller may do this in its project.

@@ -143,7 +143,7 @@ mod tests {
     impl Row for Sample {
         fn field(&self, key: &str) -> Option<Field<'_>> {
             Some(match key {
-                "name" => "ci, cd".into(),
+                "name" => "ci-cd".into(),
                 "id" => Field::Int(15),
                 "enabled" => Field::Bool(true),
                 "creationtime" => Field::Time("2023-04-03T06:00:00Z".parse().unwrap()),
@@ -162,22 +162,18 @@ mod tests {
             "ID=15",
             "name=~CI",
             "enabled=True",
-            "enabled=true",
+            "enabled={true}",
             "id=[10~20]",
             "id=[~15]",
             "id=[15~]",
             "id={1 15}",
             "id=(1 2)",
             "unknown=1",
-            "name=ci%2C cd%00".trim_end_matches("%00"),
             "creation_time=[2023-04-03T05:00:00~2023-04-03 06:00:00]",
             "CreationTime=[2023-04-01 00:00:00~]",
             "extra_attrs.event_type=PUSH_ARTIFACT",
             "id=15,enabled=true",
-        ]
-        .into_iter()
-        .filter(|q| !q.starts_with("name=ci"))
-        {
+        ] {
             assert!(selects(q), "{q}");
         }
         for q in [

@@ -4,7 +4,7 @@ use axum::body::Body;
 
 use super::answer::Answer;
 use super::ask::Ask;
-use super::{Api, history, jobs, policies, system};
+use super::{Api, ext, history, jobs, openapi, policies, system};
 
 /// An endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +23,19 @@ pub(super) enum Call {
     Configurations,
     Configure,
     SystemInfo,
+    Session,
+    Projects,
+    Overview,
+    Deliveries,
+    ReadDelivery,
+    Redeliver,
+    Cancel,
+    RedeliverAll,
+    Test,
+    Explain,
+    EnableTarget,
+    Health,
+    OpenApi,
 }
 
 /// Where it is served.
@@ -65,7 +78,21 @@ pub(super) const BASE: &[Route] = &[
 ];
 
 /// What Harbor does not have.
-pub(super) const EXT: &[Route] = &[];
+pub(super) const EXT: &[Route] = &[
+    route("GET", "/session", Call::Session),
+    route("GET", "/projects", Call::Projects),
+    route("GET", "/projects/{project}/overview", Call::Overview),
+    route("GET", "/projects/{project}/deliveries", Call::Deliveries),
+    route("GET", "/projects/{project}/deliveries/{delivery_id}", Call::ReadDelivery),
+    route("POST", "/projects/{project}/deliveries/{delivery_id}/redeliver", Call::Redeliver),
+    route("POST", "/projects/{project}/deliveries/{delivery_id}/cancel", Call::Cancel),
+    route("POST", "/projects/{project}/policies/{policy_id}/redeliver", Call::RedeliverAll),
+    route("POST", "/projects/{project}/policies/{policy_id}/test", Call::Test),
+    route("POST", "/projects/{project}/explain", Call::Explain),
+    route("POST", "/projects/{project}/targets/{target_id}/enable", Call::EnableTarget),
+    route("GET", "/health", Call::Health),
+    route("GET", "/openapi.json", Call::OpenApi),
+];
 
 impl Call {
     pub(super) async fn answer(self, api: &Api, ask: Ask, body: Body) -> Answer {
@@ -84,6 +111,19 @@ impl Call {
             Self::Configurations => system::configurations(api, ask).await,
             Self::Configure => system::configure(api, ask, body).await,
             Self::SystemInfo => system::system_info(api, ask).await,
+            Self::Session => ext::session::session(api, ask).await,
+            Self::Projects => ext::session::projects(api, ask).await,
+            Self::Overview => ext::overview::read(api, ask).await,
+            Self::Deliveries => ext::deliveries::list(api, ask).await,
+            Self::ReadDelivery => ext::deliveries::read(api, ask).await,
+            Self::Redeliver => ext::deliveries::redeliver(api, ask).await,
+            Self::Cancel => ext::deliveries::cancel(api, ask).await,
+            Self::RedeliverAll => ext::policies::redeliver(api, ask, body).await,
+            Self::Test => ext::policies::test(api, ask, body).await,
+            Self::Explain => ext::policies::explain(api, ask, body).await,
+            Self::EnableTarget => ext::policies::enable(api, ask).await,
+            Self::Health => ext::session::health(api, ask).await,
+            Self::OpenApi => openapi::read(api, ask).await,
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
 }
 
 /// With a slash before it and none behind, as paths are put together.
-fn prefix(path: &str) -> String {
+pub(super) fn prefix(path: &str) -> String {
     let path = path.trim_matches('/');
     if path.is_empty() { String::new() } else { format!("/{path}") }
 }

@@ -29,7 +29,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The time for one attempt, from connecting to the end of the answer.
     pub timeout: Duration,
-    /// Attempts under way at once, over all targets. (Harbor shares ten workers among all of its jobs.)
+    /// Attempts under way at once, over all targets. Half of them are for those that have been under way for more than half a second,
+    /// so that receivers which hang leave room for those that answer. (Harbor shares ten workers among all of its jobs.)
     pub max_in_flight: usize,
     /// What one target may use.
     pub lane: LaneLimits,
@@ -78,7 +79,7 @@ impl Settings {
                 client_error_pause: Duration::ZERO,
             },
             timeout: Duration::from_secs(3),
-            max_in_flight: 64,
+            max_in_flight: 128,
             lane: LaneLimits::new(10_000, 4),
             bounds: Bounds::UNLIMITED,
             slack_in_flight: 1,

@@ -185,6 +185,19 @@ impl StateKind {
             State::Cancelled(_) => Self::Cancelled,
         }
     }
+
+    /// The kind of this name, which is [`State::as_str`]'s.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "due" => Self::Due,
+            "leased" => Self::Leased,
+            "parked" => Self::Parked,
+            "delivered" => Self::Delivered,
+            "dead" => Self::Dead,
+            "cancelled" => Self::Cancelled,
+            _ => return None,
+        })
+    }
 }
 
 /// A change to many deliveries.

@@ -40,11 +40,13 @@ pub enum Hold {
     TargetDisabled,
     /// A node has as many deliveries of the project in hand as it may.
     ProjectBusy,
+    /// Receivers that do not answer take most of a node's room, and this one has not answered since.
+    Crowded,
 }
 
 impl Hold {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SwitchedOff,
         Self::Disabled,
         Self::Sealed,
@@ -52,6 +54,7 @@ impl Hold {
         Self::CircuitOpen,
         Self::TargetDisabled,
         Self::ProjectBusy,
+        Self::Crowded,
     ];
 
     /// The reason's stable name, as stores keep it.
@@ -64,6 +67,7 @@ impl Hold {
             Self::CircuitOpen => "circuit_open",
             Self::TargetDisabled => "target_disabled",
             Self::ProjectBusy => "project_busy",
+            Self::Crowded => "crowded",
         }
     }
 
@@ -73,9 +77,10 @@ impl Hold {
     }
 
     /// Whether failures that come in while a lane is closed for this reason count as late
-    /// ([`Before::closed`](crate::delivery::breaker::Before::closed)). A project that is busy says nothing of its targets.
+    /// ([`Before::closed`](crate::delivery::breaker::Before::closed)). That a project or a node is busy says nothing of
+    /// the target.
     pub const fn makes_late(self) -> bool {
-        !matches!(self, Self::ProjectBusy)
+        !matches!(self, Self::ProjectBusy | Self::Crowded)
     }
 }
 

@@ -43,6 +43,7 @@ enum Fault {
     CountsReleases,
     LeavesLanesOpen,
     JudgesNothing,
+    TakesBusyForLate,
     IgnoresTheRate,
     BeginsAtFullSpeed,
     LeavesDisabledDue,
@@ -88,7 +89,7 @@ enum Fault {
 use Fault::*;
 
 /// The fault, a check that sees it, and how the sentence begins.
-const FAULTS: [(Fault, &str, &str); 61] = [
+const FAULTS: [(Fault, &str, &str); 62] = [
     (AppendsTheFirstOnly, "an_event_is_appended_once", "Adds events to the outbox, all or none"),
     (ForgetsEventIds, "an_event_is_appended_once", "An event whose id is remembered"),
     (GivesNewestEvents, "events_come_oldest_first", "Leases up to max events"),
@@ -110,6 +111,7 @@ const FAULTS: [(Fault, &str, &str); 61] = [
     (CountsReleases, "a_closed_lane_waits_and_opens", "Due again after this time, as if"),
     (LeavesLanesOpen, "a_closed_lane_waits_and_opens", "Closes the lane for so long"),
     (JudgesNothing, "failures_close_a_lane", "A verdict changes the lane's health"),
+    (TakesBusyForLate, "failures_close_a_lane", "A verdict changes the lane's health"),
     (IgnoresTheRate, "a_lane_keeps_its_rate", "A lane's limits hold over all claims"),
     (BeginsAtFullSpeed, "a_lane_that_was_closed_begins_slowly", "A lane's limits hold over all claims"),
     (LeavesDisabledDue, "a_disabled_target_waits_for_somebody", "When it disables the target"),
@@ -330,6 +332,9 @@ impl DeliveryStore for Faulty {
                 SettlesWithAnyLease | RepeatsTokens => result.lease = self.good(result.lease),
                 LeavesLanesOpen => result.close_lane = None,
                 JudgesNothing => result.verdict = None,
+                TakesBusyForLate => {
+                    result.close_lane = result.close_lane.map(|(time, _)| (time, Hold::RetryAfter));
+                }
                 DeliversNothing if result.next == Next::Delivered => result.next = Next::Retry(LONG),
                 CountsReleases if matches!(result.next, Next::Release(_)) => {
                     let outcome = Outcome::Answered { status: 500, body: String::new(), truncated: false };

@@ -35,7 +35,8 @@ async fn subscribe(hooks: &Webhooks, project: ProjectId, host: &str) {
 
 fn settings(rate: Rate) -> Settings {
     let mut settings = Settings::extended();
-    settings.max_in_flight = IN_FLIGHT as usize;
+    // Half of it is for attempts that take long.
+    settings.max_in_flight = 2 * IN_FLIGHT as usize;
     settings.lane = LaneLimits::new(100_000, IN_FLIGHT).rate(rate);
     settings
 }

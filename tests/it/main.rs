@@ -37,6 +37,7 @@ mod header_injection;
 mod health;
 mod host_transactions;
 mod hours;
+mod hung;
 mod job_log;
 mod large_fan_out;
 #[cfg(feature = "signing")]
@@ -54,7 +55,11 @@ mod postgres;
 mod power_loss;
 mod receivers;
 #[cfg(feature = "router")]
+mod rest_ext;
+#[cfg(feature = "router")]
 mod rest_history;
+#[cfg(feature = "router")]
+mod rest_hostile;
 #[cfg(feature = "router")]
 mod rest_policies;
 mod retry_after;

@@ -20,7 +20,7 @@ use crate::support::stores::{Fresh, on_every_store};
 on_every_store!(each_live_target_has_its_turn_and_dead_ones_have_no_more);
 
 /// Targets of one policy.
-const EACH: usize = 100;
+pub(crate) const EACH: usize = 100;
 /// Where the dead ones are.
 const GRAVEYARD: ProjectId = ProjectId(1_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SHARE: f64 = 0.05;
 
 /// A policy of this project, whose targets are hosts of this name and a number.
-async fn subscribe(store: &impl PolicyStore, project: ProjectId, name: &str, targets: usize) -> Policy {
+pub(crate) async fn subscribe(store: &impl PolicyStore, project: ProjectId, name: &str, targets: usize) -> Policy {
     let target = |n: usize| Target::http(&format!("http://{name}-{}-{n}.example.com/", project.0)).unwrap();
     let mut draft = PolicyDraft::new("ci").on(EventType::PushArtifact);
     draft.targets = (0..targets).map(target).collect();
@@ -36,7 +36,7 @@ async fn subscribe(store: &impl PolicyStore, project: ProjectId, name: &str, tar
 }
 
 /// Policies of as many projects as it takes.
-async fn subscribe_many(store: &impl PolicyStore, targets: usize) -> Vec<Policy> {
+pub(crate) async fn subscribe_many(store: &impl PolicyStore, targets: usize) -> Vec<Policy> {
     let mut policies = Vec::new();
     for project in 1..=targets / EACH {
         policies.push(subscribe(store, ProjectId(project as i64), "live", EACH).await);
@@ -156,12 +156,12 @@ async fn beside_dead_ones(dead: Answer, quiet: Duration, rounds: usize, round: D
     Shares { longest, attempts, time }
 }
 
-fn host(target: &Target) -> String {
+pub(crate) fn host(target: &Target) -> String {
     target.address.expose().trim_start_matches("http://").trim_end_matches('/').to_owned()
 }
 
 /// How long a delivery waited for its attempt at most, and how many there were. A host gets its events in their order.
-fn longest(calls: &[Call], told: &HashMap<String, Vec<Duration>>) -> (Duration, usize) {
+pub(crate) fn longest(calls: &[Call], told: &HashMap<String, Vec<Duration>>) -> (Duration, usize) {
     let (mut longest, mut reached) = (Duration::ZERO, HashMap::<&str, usize>::new());
     for call in calls {
         if let Some(told) = told.get(&call.host) {
@@ -181,8 +181,7 @@ async fn live_targets_do_not_wait_for_those_that_refuse_connections() {
     assert!(shares.longest <= Duration::from_secs(1), "{:?}", shares.longest);
 }
 
-/// Each of them takes all of an attempt's time. How much that is at first depends on how many attempts it takes until their
-/// lanes are closed; here they are closed, and tried now and then.
+/// Each of them takes all of an attempt's time. Here their lanes are closed already, and they are tried now and then.
 #[tokio::test(start_paused = true)]
 async fn live_targets_do_not_wait_for_those_that_are_known_not_to_answer() {
     let hung = Answer::new(200, Duration::from_secs(60));
@@ -195,12 +194,8 @@ async fn live_targets_do_not_wait_for_those_that_are_known_not_to_answer() {
 
 /// The worst: all of them hang, and nobody knows it yet.
 #[tokio::test(start_paused = true)]
-async fn live_targets_wait_no_longer_for_those_that_never_answer_than_it_takes_to_know_them() {
-    let settings = Settings::extended();
+async fn live_targets_do_not_wait_for_those_that_never_answer() {
     let hung = Answer::new(200, Duration::from_secs(60));
     let shares = beside_dead_ones(hung, Duration::ZERO, 2, MINUTE).await;
-    // What closes a lane and what is under way then, for each of them, all at once over all the room.
-    let attempts = 100 * (settings.breaker.failures + settings.lane.max_in_flight - 1);
-    let most = settings.timeout * attempts / settings.max_in_flight as u32;
-    assert!(shares.longest <= most, "{:?} of {most:?}", shares.longest);
+    assert!(shares.longest <= Duration::from_secs(1), "{:?}", shares.longest);
 }

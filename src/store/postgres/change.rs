@@ -152,7 +152,9 @@ async fn open_lanes(db: &Db<'_>, which: &Filter, why: Hold) -> Result<Changed> {
     let closed: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
     let set = match why {
         Hold::CircuitOpen | Hold::TargetDisabled => lanes::STARTED_ANEW,
-        Hold::SwitchedOff | Hold::Disabled | Hold::Sealed | Hold::RetryAfter | Hold::ProjectBusy => lanes::OPENED,
+        Hold::SwitchedOff | Hold::Disabled | Hold::Sealed | Hold::RetryAfter | Hold::ProjectBusy | Hold::Crowded => {
+            lanes::OPENED
+        }
     };
     db.execute(&format!("UPDATE {{s}}.lanes SET {set} WHERE target_id = ANY($1)"), &[&closed]).await?;
     let mut moves = Moves::default();

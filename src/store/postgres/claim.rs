@@ -51,13 +51,12 @@ impl Lane {
 
 pub(super) async fn claim(db: &Db<'_>, turns: &Turns, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let _turn = turns.take().await;
-    let (expired, ((), mut lanes)) = both(expired(db), both(db.begin_loosely(), ready(db, max))).await?;
+    let Some(expired) = look(db).await? else { return Ok(Vec::new()) };
     if !expired.is_empty() {
-        db.commit().await?;
         lose(db, &expired).await?;
-        ((), lanes) = both(db.begin_loosely(), ready(db, max)).await?;
     }
+    let _turn = turns.take().await;
+    let ((), mut lanes) = both(db.begin_loosely(), ready(db, max)).await?;
     if lanes.is_empty() {
         if wait_for_one(db).await?.is_empty() {
             db.commit().await?;
@@ -175,13 +174,17 @@ fn read(row: &Row, token: i64, bodies: &HashMap<Uuid, Body>) -> Result<Claimed> 
     Ok(claimed)
 }
 
-/// The targets of deliveries whose leases ran out.
-async fn expired(db: &Db<'_>) -> Result<Vec<i64>> {
+/// The targets of deliveries whose leases ran out; `None` if there are none and no lane is ready. With several nodes most claims
+/// find nothing, as all of them are woken for what one takes: this question is a tenth of the work of a transaction.
+async fn look(db: &Db<'_>) -> Result<Option<Vec<i64>>> {
     // Without parameters, so that the server plans it once.
-    let sql = "SELECT target_id FROM {s}.deliveries
-               WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT 256";
+    let sql = "(SELECT target_id FROM {s}.deliveries
+                WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT 256)
+               UNION ALL
+               (SELECT NULL FROM {s}.lanes WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT 1)";
     let rows = db.rows(sql, &[]).await?;
-    rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)
+    let targets: Vec<Option<i64>> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
+    Ok((!targets.is_empty()).then(|| targets.into_iter().flatten().collect()))
 }
 
 /// Deliveries whose leases ran out are due again, or poison.

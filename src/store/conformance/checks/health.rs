@@ -58,6 +58,27 @@ pub async fn failures_close_a_lane<F: Factory>(factory: &F) -> Result<(), Broken
     promise_eq!(JUDGED, shown, [(target, Hold::CircuitOpen)], "the lanes that are closed, and why");
     promise_eq!(OPENED, open(&*world.store, Hold::CircuitOpen).await?, 1, "lanes that were opened");
     promise_eq!(ANEW, world.store.claim(ALL, LONG).await?.len(), 4, "claimed from a lane that was opened");
+    for why in Hold::ALL.into_iter().filter(|why| !why.makes_late()) {
+        failures_count_while_busy(factory, why).await?;
+    }
+    Ok(())
+}
+
+/// Failures count that come in while a lane is closed for a reason that says nothing of its target.
+async fn failures_count_while_busy<F: Factory>(factory: &F, why: Hold) -> Result<(), Broken> {
+    let world = World::new(factory, 1).await?;
+    for _ in 0..3 {
+        world.deliver(&[0], LaneLimits::new(100, 4)).await?;
+    }
+    let claimed = world.claim_some(3).await?;
+    let release = Settlement::new(claimed[0].lease, Next::Release(Duration::ZERO));
+    world.settle_with(release.close_lane(LONG / 2, why)).await?;
+    for claimed in &claimed[1..] {
+        world.judged(returned(claimed, Verdict::Failing)).await?;
+    }
+    let closed = world.status(|status| !status.closed_lanes.is_empty()).await?.closed_lanes;
+    let shown: Vec<_> = closed.iter().map(|lane| lane.why).collect();
+    promise_eq!(JUDGED, shown, [Hold::CircuitOpen], "why a lane is closed that failed while others were busy");
     Ok(())
 }
 

@@ -1,0 +1,121 @@
+//! Whatever comes, the counts agree, the bounds hold, and nothing that waits is left behind.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::event::EventType;
+use crate::id::PolicyId;
+use crate::store::{Body, Claimed, Lease, Resolved};
+
+const MOST: usize = 12;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A delivery for a target of one of three projects is claimed.
+    Claimed(i64),
+    /// One that waits begins.
+    Begins,
+    /// The nth attempt turns long, if it is not.
+    TurnsLong(usize),
+    /// The nth attempt ends.
+    Ends(usize),
+    /// Time goes by.
+    Passes(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..12i64).prop_map(Step::Claimed),
+        4 => Just(Step::Begins),
+        2 => (0..MOST).prop_map(Step::TurnsLong),
+        3 => (0..MOST).prop_map(Step::Ends),
+        1 => (0..2000u64).prop_map(Step::Passes),
+    ];
+    proptest::collection::vec(step, 0..300)
+}
+
+fn ready(target: i64, now: Instant) -> Ready {
+    let body = Body::new(Uuid::nil(), "Default", "application/json", Bytes::new());
+    let at = (ProjectId(target % 3), PolicyId(target), TargetId(target));
+    let claimed = Claimed::new(Lease::new(1, 1), Uuid::nil(), EventType::PushArtifact, at, body);
+    Ready { claimed, resolved: Resolved::Gone, at: now, place: None }
+}
+
+/// A hand, the attempts under way, and how many deliveries went in and came out.
+struct Played {
+    hand: Hand,
+    turns: Vec<Turn>,
+    now: Instant,
+    taken: usize,
+    begun: usize,
+}
+
+impl Played {
+    fn new() -> Self {
+        Self { hand: Hand::new(MOST), turns: Vec::new(), now: Instant::now(), taken: 0, begun: 0 }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Claimed(_) if self.hand.room() == 0 => {}
+            Step::Claimed(target) => {
+                let refused = self.hand.take(vec![ready(target, self.now)]);
+                self.taken += 1 - refused.len();
+            }
+            Step::Begins => {
+                if let Some((_, turn)) = self.hand.begin() {
+                    self.turns.push(turn);
+                    self.begun += 1;
+                }
+            }
+            Step::TurnsLong(n) => {
+                if let Some(turn) = self.turns.get_mut(n).filter(|turn| !turn.is_long()) {
+                    self.hand.turned_long(turn, self.now);
+                }
+            }
+            Step::Ends(n) if n < self.turns.len() => {
+                let turn = self.turns.swap_remove(n);
+                self.hand.ended(&turn, true, self.now);
+            }
+            Step::Ends(_) => {}
+            Step::Passes(millis) => self.now += Duration::from_millis(millis),
+        }
+    }
+
+    fn check(&self) {
+        let hand = &self.hand;
+        let long = self.turns.iter().filter(|turn| turn.long).count();
+        assert_eq!((hand.young, hand.all.old), (self.turns.len() - long, long));
+        assert_eq!(hand.slow, self.turns.iter().filter(|turn| turn.slow && !turn.long).count());
+        assert_eq!(hand.all.unproven, self.turns.iter().filter(|turn| turn.unproven && !turn.long).count());
+        assert_eq!(hand.projects.values().map(|share| share.old).sum::<usize>(), long);
+        assert_eq!(hand.waiting, self.taken - self.begun);
+        assert_eq!(hand.waiting, hand.targets.values().map(|seen| seen.waiting.len()).sum::<usize>());
+        assert!(self.turns.len() <= MOST && hand.waiting <= hand.slots * (IN_HAND + 1) + IN_HAND * hand.slots / 2);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_counts_agree_and_nothing_is_left_behind(steps in steps()) {
+        let mut played = Played::new();
+        for step in steps {
+            played.step(step);
+            played.check();
+        }
+        // Everybody answers quickly from now on.
+        let waiting = played.hand.waiting;
+        for _ in 0..=waiting + MOST {
+            while !played.turns.is_empty() {
+                played.step(Step::Ends(0));
+            }
+            played.step(Step::Begins);
+            played.step(Step::Passes(1));
+            played.check();
+        }
+        prop_assert_eq!((played.taken, played.turns.len()), (played.begun, 0));
+    }
+}
