@@ -17,7 +17,7 @@ const POLICIES = "/api/v2.0/projects/2/webhook/policies";
 let bridge, receiver, browser;
 
 before(async () => {
-  [bridge, receiver, browser] = await Promise.all([startBridge("--retry-schedule", "300ms,300ms"), startReceiver(), startBrowser()]);
+  [bridge, receiver, browser] = await Promise.all([startBridge("--max-retry", "2", "--retry-schedule", "300ms,300ms"), startReceiver(), startBrowser()]);
   await fill();
 });
 

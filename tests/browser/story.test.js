@@ -19,7 +19,7 @@ function step(name, work) {
 }
 
 before(async () => {
-  [bridge, receiver, browser] = await Promise.all([startBridge("--retry-schedule", "2s,2s"), startReceiver(), startBrowser()]);
+  [bridge, receiver, browser] = await Promise.all([startBridge("--max-retry", "2", "--retry-schedule", "2s,2s"), startReceiver(), startBrowser()]);
   ({ page, troubles, meant } = await openPage(browser, bridge));
 });
 
