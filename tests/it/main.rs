@@ -27,6 +27,8 @@ mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
 mod failing_targets;
+#[cfg(target_os = "linux")]
+mod file_locks;
 mod flapping;
 mod format_props;
 mod formats;
