@@ -17,8 +17,13 @@
 //!       backoff: 1s
 //! ```
 //!
+//! Policies and history are there in Harbor's REST API under `/api/v2.0`, and more under `/api/webhooks/v1`. Beyond loopback
+//! `--admin-token TOKEN` must be given: everything but `/healthz` then asks for it, as password of the user `admin` or as Bearer. The
+//! registry sends it with `headers: {Authorization: [Bearer TOKEN]}` in its endpoint.
+//!
 //! It ends with 0 after SIGTERM or SIGINT, with 2 if a flag, a policy or a setting is wrong, with 1 on other faults.
 
+mod access;
 mod distribution;
 mod options;
 mod server;
@@ -27,6 +32,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::Router;
 use clap::Parser as _;
 use harbor_webhook::metrics::MetricsObserver;
 use harbor_webhook::policy::{HarborPolicy, PolicyDraft};
@@ -52,14 +58,14 @@ const SECONDS: [f64; 10] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 3
 async fn main() -> ExitCode {
     let options = Options::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let (listener, bridge) = match start(&options).await {
+    let (listener, router, hooks) = match start(&options).await {
         Ok(started) => started,
         Err(reason) => {
             eprintln!("registry_bridge: {reason}");
             return ExitCode::from(2);
         }
     };
-    match serve(&options, listener, bridge).await {
+    match serve(&options, listener, router, hooks).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("registry_bridge: {reason}");
@@ -69,7 +75,8 @@ async fn main() -> ExitCode {
 }
 
 /// Everything that can be wrong with how the program was started, before it accepts anything.
-async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
+async fn start(options: &Options) -> Result<(TcpListener, Router, Webhooks), String> {
+    let access = options.access()?;
     let (settings, projects) = (options.settings()?, options.projects()?);
     let policies = match &options.policies {
         Some(path) => read_policies(path)?,
@@ -86,7 +93,8 @@ async fn start(options: &Options) -> Result<(TcpListener, Bridge), String> {
     upsert(&hooks, policies).await?;
     let reader = Reader { projects, registry: options.public_endpoint.clone() };
     let listener = TcpListener::bind(options.listen).await.map_err(|e| format!("--listen {}: {e}", options.listen))?;
-    Ok((listener, Bridge::new(hooks, reader, metrics)))
+    let bridge = Bridge::new(hooks.clone(), reader, metrics);
+    Ok((listener, server::router(bridge, access), hooks))
 }
 
 async fn builder(options: &Options) -> Result<Builder, String> {
@@ -155,12 +163,11 @@ async fn upsert(hooks: &Webhooks, policies: Vec<Configured>) -> Result<(), Strin
 }
 
 /// Accepts events and sends them until a signal comes.
-async fn serve(options: &Options, listener: TcpListener, bridge: Bridge) -> Result<(), String> {
+async fn serve(options: &Options, listener: TcpListener, router: Router, hooks: Webhooks) -> Result<(), String> {
     let (stop, stopped) = watch::channel(false);
-    let hooks = bridge.hooks.clone();
     // Before anybody is told that it is ready, so that no signal is missed.
     let signal = stop_signal().map_err(|e| format!("signals: {e}"))?;
-    let server = axum::serve(listener, server::router(bridge)).with_graceful_shutdown(until(stopped.clone()));
+    let server = axum::serve(listener, router).with_graceful_shutdown(until(stopped.clone()));
     announce(options, server.local_addr().map_err(|e| e.to_string())?)?;
     let stopping = async {
         signal.await;

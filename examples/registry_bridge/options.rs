@@ -14,19 +14,30 @@ use harbor_webhook::signing::{SigningKey, SigningKeys};
 use harbor_webhook::transport::{DestinationPolicy, ReqwestTransport};
 use harbor_webhook::{ProjectId, Registry, Settings};
 
+use crate::access::Access;
+
 /// Harbor's webhooks for a plain CNCF Distribution registry.
 ///
 /// Point the registry's notifications at POST /distribution: each push, pull and deletion of a manifest goes to the
 /// targets of the policies that want it, in Harbor's formats, with retries. Other programs report events in Harbor's
 /// Default format to POST /projects/ID/events. GET /healthz says what waits and what is stuck, GET /metrics the same and more
-/// in Prometheus' text format. Nothing here asks callers who they are:
-/// keep the address reachable for the registry only.
+/// in Prometheus' text format.
+///
+/// Policies, history and the switch are there in Harbor's own REST API under /api/v2.0, and more under /api/webhooks/v1. With
+/// --admin-token everything but /healthz needs the token: as password of the user `admin` (Basic), or as Bearer.
 #[derive(Debug, Parser)]
 #[command(name = "registry_bridge")]
 pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
+
+    /// What everything but /healthz asks for: `Authorization: Bearer TOKEN`, or Basic with the user `admin`. Without it,
+    /// whoever reaches the address may do everything, so it must be a loopback address then.
+    ///
+    /// Other users of this machine may see it in the list of processes.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) admin_token: Option<Secret>,
 
     /// Where policies, events and deliveries are kept: `memory` (lost when this program ends), `sqlite:PATH`, or
     /// `postgres://USER@HOST/DATABASE`, which several of these programs may share.
@@ -153,6 +164,27 @@ impl Options {
             });
         }
         Ok(keys)
+    }
+
+    /// What opens the bridge. An open one must not be reached from elsewhere.
+    pub(crate) fn access(&self) -> Result<Access, String> {
+        match &self.admin_token {
+            Some(Secret(token)) if token.is_empty() || token.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+                Err("--admin-token: is empty or contains a space; take a long random one".to_owned())
+            }
+            Some(Secret(token)) => Ok(Access::new(Some(token))),
+            None if self.listen.ip().is_loopback() => {
+                eprintln!(
+                    "registry_bridge: WARNING: without --admin-token everybody on this machine may read and change all \
+                     webhooks"
+                );
+                Ok(Access::new(None))
+            }
+            None => Err(format!(
+                "--listen {}: is no loopback address, so whoever reaches it could do everything; give an --admin-token",
+                self.listen
+            )),
+        }
     }
 
     /// What `--destinations` and `--allow-network` let through.

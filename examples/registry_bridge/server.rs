@@ -8,14 +8,17 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use harbor_webhook::event::Payload;
+use harbor_webhook::router::{RouterOptions, webhook_router};
 use harbor_webhook::{Error, ErrorKind, Event, ProjectId, Webhooks};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
+use crate::access::{Access, Projects, guard};
 use crate::distribution::Reader;
 
 const MAX_ENVELOPE: usize = 4 * 1024 * 1024;
@@ -37,13 +40,34 @@ impl Bridge {
     }
 }
 
-pub(crate) fn router(bridge: Bridge) -> Router {
+pub(crate) fn router(bridge: Bridge, access: Access) -> Router {
+    let projects = Projects::new(&bridge.reader.projects);
+    let api = webhook_router(bridge.hooks.clone(), access.clone(), projects, RouterOptions::default());
+    let bridge = Arc::new(bridge);
+    let healthz = Router::new().route("/healthz", get(healthz)).with_state(Arc::clone(&bridge));
     Router::new()
         .route("/distribution", post(distribution).layer(DefaultBodyLimit::max(MAX_ENVELOPE)))
         .route("/projects/{id}/events", post(event).layer(DefaultBodyLimit::max(MAX_EVENT)))
-        .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(bridge))
+        .with_state(bridge)
+        .merge(api)
+        // Whoever may not come in is not told either what is not there.
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(from_fn_with_state(access, guard))
+        .merge(healthz)
+        .merge(console())
+}
+
+/// The console at `/`. It needs no guard: it holds nothing, and asks for the token itself.
+#[cfg(feature = "console")]
+fn console() -> Router {
+    let RouterOptions { base_path, ext_path, .. } = RouterOptions::default();
+    harbor_webhook::console::router(&base_path, &ext_path)
+}
+
+#[cfg(not(feature = "console"))]
+fn console() -> Router {
+    Router::new()
 }
 
 /// Takes a registry's envelope. The registry sends it again until it is answered with success, so success means that

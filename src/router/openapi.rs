@@ -18,9 +18,10 @@ pub(super) async fn read(api: &Api, ask: Ask) -> Answer {
 }
 
 fn document(options: &RouterOptions) -> String {
-    let quoted = |path: &str| serde_json::Value::from(prefix(path)).to_string().trim_end_matches('"').to_owned();
-    TEXT.replace("\"BASE/", &format!("{}/", quoted(&options.base_path)))
-        .replace("\"EXT/", &format!("{}/", quoted(&options.ext_path)))
+    // With a quote before it and none behind: the path goes on.
+    let begun = |path: &str| serde_json::Value::from(prefix(path) + "/").to_string().trim_end_matches('"').to_owned();
+    TEXT.replace("\"BASE/", &begun(&options.base_path))
+        .replace("\"EXT/", &begun(&options.ext_path))
         .replace("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\""))
 }
 

@@ -52,3 +52,16 @@ fn a_transport_of_ones_own_sends_the_request() {
     }
     assert!(printed.ends_with("\nwaiting: 0\n"), "{printed}");
 }
+
+#[cfg(feature = "router")]
+#[test]
+fn the_rest_api_goes_by_the_hosts_own_users() {
+    let printed = run("rest_api");
+    let answers = ["nobodys creates a policy: 401", "of-bob creates a policy: 403", "of-alice creates a policy: 201"];
+    for answer in answers {
+        assert!(printed.contains(answer), "{printed}");
+    }
+    assert!(printed.contains(" /api/v2.0/projects/library/webhook/policies/1\n"), "{printed}");
+    assert!(printed.contains("bob reads it: [{") && printed.contains(r#""creator":"alice""#), "{printed}");
+    assert!(printed.contains("bob sees the execution: [{") && printed.contains(r#""status":"Success""#), "{printed}");
+}

@@ -7,6 +7,8 @@ mod bad_answers;
 mod bad_input;
 mod bounds;
 mod bridge;
+#[cfg(feature = "router")]
+mod bridge_rest;
 mod bridge_ways;
 #[cfg(feature = "testing")]
 mod broken_stores;

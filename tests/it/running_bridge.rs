@@ -79,6 +79,17 @@ impl Bridge {
         body
     }
 
+    /// The status and the body of whatever is answered.
+    pub(crate) fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        self.get_as("x", path, headers)
+    }
+
+    /// The same for a client that calls the bridge so.
+    pub(crate) fn get_as(&self, host: impl std::fmt::Display, path: &str, headers: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n");
+        split(&exchange(self.address, &request))
+    }
+
     /// POSTs a body, to a bridge that may be gone before it has answered.
     pub(crate) fn try_post(&self, path: &str, body: &str) -> Option<(u16, String)> {
         let length = body.len();
@@ -127,7 +138,8 @@ fn command(dir: &Path, mut command: Command) -> Command {
 
 /// Starts a bridge that must refuse to; its status and its words.
 pub(crate) fn refused_start(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
-    let mut child = command(dir, Command::new(example())).args(["--listen", "127.0.0.1:0"]).args(args).spawn().unwrap();
+    let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+    let mut child = command(dir, Command::new(example())).args(listen).args(args).spawn().unwrap();
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
