@@ -3,6 +3,8 @@
 
 mod caught;
 mod clock;
+#[cfg(feature = "console")]
+pub mod console;
 pub mod delivery;
 mod dispatcher;
 mod error;

@@ -55,6 +55,19 @@ pub(crate) fn router(bridge: Bridge, access: Access) -> Router {
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(from_fn_with_state(access, guard))
         .merge(healthz)
+        .merge(console())
+}
+
+/// The console at `/`. It needs no guard: it holds nothing, and asks for the token itself.
+#[cfg(feature = "console")]
+fn console() -> Router {
+    let RouterOptions { base_path, ext_path, .. } = RouterOptions::default();
+    harbor_webhook::console::router(&base_path, &ext_path)
+}
+
+#[cfg(not(feature = "console"))]
+fn console() -> Router {
+    Router::new()
 }
 
 /// Takes a registry's envelope. The registry sends it again until it is answered with success, so success means that

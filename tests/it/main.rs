@@ -16,6 +16,8 @@ mod clock;
 mod comebacks;
 #[cfg(feature = "testing")]
 mod conformance;
+#[cfg(feature = "console")]
+mod console;
 mod crash;
 mod damage;
 mod delivery;
@@ -27,6 +29,8 @@ mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
 mod failing_targets;
+#[cfg(target_os = "linux")]
+mod file_locks;
 mod flapping;
 mod format_props;
 mod formats;

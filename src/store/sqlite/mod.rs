@@ -389,13 +389,7 @@ impl DeliveryStore for SqliteStore {
 
 /// Opens a connection with the settings that all of them have. A new file is readable by its owner only.
 fn connect(path: &Path) -> Result<Connection> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("{} cannot be opened: {e}", path.display())).with_source(e)
-    })?;
+    create(path)?;
     let conn = Connection::open(path).map_err(failure)?;
     conn.busy_timeout(Duration::from_secs(5)).map_err(failure)?;
     let set = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;";
@@ -403,6 +397,24 @@ fn connect(path: &Path) -> Result<Connection> {
     // Otherwise a statement with a bound LIMIT is planned anew for each use.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failure)?;
     Ok(conn)
+}
+
+/// Makes an empty file if there is none.
+///
+/// One that is there must not be opened but by SQLite: whoever closes any handle of a file gives up all locks that the process
+/// has on it, those of SQLite too, and another process would then take the write-ahead log away from under it.
+fn create(path: &Path) -> Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            let message = format!("{} cannot be opened: {e}", path.display());
+            Err(Error::new(ErrorKind::Unavailable, message).with_source(e))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes this process the one that sends from the file.

@@ -1,0 +1,133 @@
+// Every page on a desk and on a phone, in the light and in the dark: the rules of axe, nothing too wide, and the README's pictures.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { after, before, test } from "node:test";
+import { TOKEN, startBridge } from "./support/bridge.js";
+import { assertAccessible, go, openPage, shown, signIn, startBrowser } from "./support/browser.js";
+import { pastDay } from "./support/past.js";
+import { startReceiver } from "./support/receiver.js";
+
+const PICTURES = process.env.CONSOLE_PICTURES;
+// What the README and docs/console.md show.
+const PICTURED = ["webhooks-desk-light", "execution-desk-light", "webhook-desk-dark", "webhooks-phone-dark", "form-phone-light"];
+const SIZES = { desk: { width: 1180, height: 760 }, phone: { width: 360, height: 740 } };
+const POLICIES = "/api/v2.0/projects/2/webhook/policies";
+
+let bridge, receiver, browser;
+
+before(async () => {
+  [bridge, receiver, browser] = await Promise.all([startBridge("--max-retry", "2", "--retry-schedule", "300ms,300ms"), startReceiver(), startBrowser()]);
+  await fill();
+});
+
+after(async () => {
+  await Promise.all([browser?.close(), bridge?.stop(), receiver?.stop()]);
+});
+
+// A project as one may find it: one webhook that works, one whose receiver is down, one that is off.
+async function fill() {
+  const http = (path) => ({ type: "http", address: receiver.url + path, payload_format: "Default" });
+  const add = (name, event_types, targets, enabled = true) => bridge.ask("POST", POLICIES, { name, event_types, targets, enabled });
+  await add("chat", ["TAG_RETENTION", "QUOTA_EXCEED"], [{ type: "slack", address: "https://hooks.slack.com/services/T000/B000/XXXX" }], false);
+  await add("scanner", ["PUSH_ARTIFACT", "DELETE_ARTIFACT"], [{ ...http(""), address: `http://127.0.0.1:${await freePort()}/scan` }]);
+  await add("argo-cd", ["PUSH_ARTIFACT", "PULL_ARTIFACT", "SCANNING_COMPLETED"], [{ ...http("/argo"), auth_header: "Bearer s3cret" }]);
+  receiver.answer([500, 200, 200, 503], 200);
+  for (let n = 0; n < 12; n++) await bridge.push(`3.${n}`);
+  for (let n = 0; n < 100; n++) {
+    const [argo, scanner] = await bridge.ask("GET", "/api/webhooks/v1/projects/2/overview");
+    if (argo.targets[0].waiting === 0 && scanner.targets[0].lane.closed) break;
+    await new Promise((done) => setTimeout(done, 200));
+  }
+  const [argo, scanner] = await bridge.ask("GET", "/api/webhooks/v1/projects/2/overview");
+  if (PICTURES) pastDay(bridge.database, argo.targets[0].target_id, scanner.targets[0].target_id);
+}
+
+// Nobody listens there.
+async function freePort() {
+  const server = createServer();
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+async function pages() {
+  const policies = await bridge.ask("GET", POLICIES);
+  const named = (name) => policies.find((policy) => policy.name === name).id;
+  const retried = (await bridge.ask("GET", `/api/webhooks/v1/projects/2/deliveries?policy_id=${named("argo-cd")}&limit=100`)).find((delivery) => delivery.attempts > 1);
+  return {
+    projects: "#/projects",
+    webhooks: "#/projects/library",
+    webhook: `#/projects/library/${named("argo-cd")}`,
+    broken: `#/projects/library/${named("scanner")}`,
+    execution: `#/projects/library/${named("argo-cd")}/executions/${retried.id}`,
+    form: `#/projects/library/${named("argo-cd")}/edit`,
+    system: "#/system",
+  };
+}
+
+for (const [size, viewport] of Object.entries(SIZES)) {
+  for (const colorScheme of ["light", "dark"]) {
+    test(`${size}, ${colorScheme}`, async () => {
+      const { page, context, troubles, meant } = await openPage(browser, bridge, { viewport, colorScheme, reducedMotion: "reduce" });
+      meant.push(401);
+      await signIn(page, bridge);
+      for (const [name, hash] of Object.entries(await pages())) {
+        await go(page, hash);
+        await page.waitForTimeout(300);
+        await assertAccessible(page, `${name}, ${size}, ${colorScheme}`);
+        const picture = `${name}-${size}-${colorScheme}`;
+        if (PICTURES && PICTURED.includes(picture)) await page.screenshot({ path: `${PICTURES}/console-${picture}.png` });
+      }
+      assert.deepEqual(troubles, []);
+      await context.close();
+    });
+  }
+}
+
+test("a link leads to the same place for whoever signs in", async () => {
+  const { page, context, meant } = await openPage(browser, bridge);
+  meant.push(401);
+  const { execution } = await pages();
+  await signIn(page, bridge, execution);
+  await page.getByRole("heading", { name: /^Execution/ }).waitFor();
+  await go(page, "#/projects/library?find=scanner");
+  await page.getByText("1 of 3 webhooks").waitFor();
+  // A password is remembered nowhere, the place is.
+  await page.reload();
+  await page.getByLabel("User").fill("admin");
+  await page.getByLabel("Password or token").fill(TOKEN);
+  await page.keyboard.press("Enter");
+  await page.getByText("1 of 3 webhooks").waitFor();
+  assert.equal(await page.getByLabel("Find").inputValue(), "scanner");
+  await context.close();
+});
+
+test("a thousand webhooks scroll without a hitch", async () => {
+  const names = Array.from({ length: 1000 }, (_, n) => `hook-${n}`);
+  const add = async (name) => bridge.ask("POST", POLICIES, { name, enabled: true, event_types: ["QUOTA_WARNING"], targets: [{ type: "http", address: `${receiver.url}/${name}` }] });
+  const worker = async () => { for (let name = names.pop(); name; name = names.pop()) await add(name); };
+  await Promise.all(Array.from({ length: 8 }, worker));
+  const { page, context, troubles, meant } = await openPage(browser, bridge);
+  meant.push(401);
+  await signIn(page, bridge, "#/projects/library");
+  await shown(page);
+  await page.locator(".hook").nth(1000).waitFor({ state: "attached" });
+  // What the page itself takes on the way down, as the machine may have other work too.
+  const longest = await page.evaluate(async () => {
+    let longest = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach((task) => { longest = Math.max(longest, task.duration); })).observe({ type: "longtask" });
+    for (let n = 0; n < 120; n++) {
+      window.scrollBy(0, 700);
+      await new Promise(requestAnimationFrame);
+    }
+    return longest;
+  });
+  assert.ok(longest < 200, `a task of ${longest} ms`);
+  await page.getByLabel("Find").fill("hook-77");
+  await page.getByText("11 of 1,003 webhooks").waitFor();
+  assert.equal(await page.locator(".hooks .hook").count(), 11);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
