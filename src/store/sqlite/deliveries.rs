@@ -7,7 +7,7 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::db::{Db, unreadable};
-use super::{Now, health, micros, millis};
+use super::{Now, health, micros, millis, overview};
 use crate::delivery::{Attempt, DeadReason, Outcome, Rate};
 use crate::error::Result;
 use crate::event::EventType;
@@ -243,32 +243,37 @@ fn hour(db: &Db<'_>, target: TargetId, tally: &Tally, now: Now) -> Result<()> {
     if tally.tried == Tried::default() {
         return lane(db, target, tally);
     }
-    db.displace(target);
     let Tally { waiting, bytes, in_flight, parked, delivered, dead, cancelled, tried } = *tally;
-    db.execute(
-        "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
-           bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
-           dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8), hour = ?9,
-           hour_taken = iif(hour = ?9, hour_taken, 0) + ?10, hour_failed = iif(hour = ?9, hour_failed, 0) + ?11,
-           hour_us = iif(hour = ?9, hour_us, 0) + ?12, hour_longest_us = max(iif(hour = ?9, hour_longest_us, 0), ?13)
-         WHERE target_id = ?1",
-        [
-            target.0,
-            waiting,
-            in_flight,
-            bytes,
-            parked,
-            delivered,
-            dead,
-            cancelled,
-            now.hour(),
-            tried.taken,
-            tried.failed,
-            tried.us,
-            tried.longest_us,
-        ],
-    )
-    .map(|_| ())
+    let count = || {
+        db.execute(
+            "UPDATE harbor_webhook_lanes SET waiting = max(0, waiting + ?2), in_flight = max(0, in_flight + ?3),
+               bytes = max(0, bytes + ?4), parked = max(0, parked + ?5), delivered = max(0, delivered + ?6),
+               dead = max(0, dead + ?7), cancelled = max(0, cancelled + ?8), hour_taken = hour_taken + ?10,
+               hour_failed = hour_failed + ?11, hour_us = hour_us + ?12, hour_longest_us = max(hour_longest_us, ?13)
+             WHERE target_id = ?1 AND hour = ?9",
+            [
+                target.0,
+                waiting,
+                in_flight,
+                bytes,
+                parked,
+                delivered,
+                dead,
+                cancelled,
+                now.hour(),
+                tried.taken,
+                tried.failed,
+                tried.us,
+                tried.longest_us,
+            ],
+        )
+    };
+    db.displace(target);
+    if count()? == 0 {
+        overview::begin_hour(db, target, now)?;
+        count()?;
+    }
+    Ok(())
 }
 
 /// Works out when the lanes that changed can be claimed from. A lane that was just served comes behind those that wait for

@@ -78,6 +78,25 @@ pub(super) fn oldest_kept(now: Now) -> i64 {
     Hour::oldest_kept(now).timestamp_millis()
 }
 
+/// Puts the lane's hour with those that are over.
+pub(super) fn begin_hour(db: &Db<'_>, target: TargetId, now: Now) -> Result<()> {
+    db.execute(
+        "INSERT INTO harbor_webhook_hours
+         SELECT target_id, hour, hour_taken, hour_failed, hour_us, hour_longest_us FROM harbor_webhook_lanes
+         WHERE target_id = ?1 AND hour_taken + hour_failed > 0
+         -- A clock that was set back comes to an hour again.
+         ON CONFLICT DO UPDATE SET taken = taken + excluded.taken, failed = failed + excluded.failed, us = us + excluded.us,
+           longest_us = max(longest_us, excluded.longest_us)",
+        [target.0],
+    )?;
+    db.execute(
+        "UPDATE harbor_webhook_lanes SET hour = ?2, hour_taken = 0, hour_failed = 0, hour_us = 0, hour_longest_us = 0
+         WHERE target_id = ?1",
+        [target.0, now.hour()],
+    )
+    .map(|_| ())
+}
+
 /// Forgets what was counted in these lanes.
 pub(super) fn forget_hours(db: &Db<'_>, which: &Filter) -> Result<()> {
     let lanes = format!("SELECT target_id FROM harbor_webhook_lanes l WHERE {}", selected(which));

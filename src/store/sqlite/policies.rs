@@ -62,13 +62,19 @@ pub(super) fn list(db: &Db<'_>, which: PolicyFilter, page: Page) -> Result<Vec<P
     };
     let [limit, skip] = [page.limit, page.skip].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
     let behind = page.after.unwrap_or(if page.oldest_first { i64::MIN } else { i64::MAX });
-    let (above, order) = if page.oldest_first { (">", "") } else { ("<", "DESC") };
-    let sql = format!(
-        "SELECT id, project_id, name, description, event_types, creator, creation_time, update_time, enabled
-         FROM harbor_webhook_policies WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR id = ?2) AND id {above} ?3
-         ORDER BY id {order} LIMIT ?4 OFFSET ?5"
-    );
-    let mut policies = db.rows_of(&sql, params![project, id, behind, limit, skip], read_policy)?;
+    macro_rules! listing {
+        ($behind_and_order:literal) => {
+            concat!(
+                "SELECT id, project_id, name, description, event_types, creator, creation_time, update_time, enabled
+                 FROM harbor_webhook_policies WHERE (?1 IS NULL OR project_id = ?1) AND (?2 IS NULL OR id = ?2) AND ",
+                $behind_and_order,
+                " LIMIT ?4 OFFSET ?5"
+            )
+        };
+    }
+    let newest_first = listing!("id < ?3 ORDER BY id DESC");
+    let sql = if page.oldest_first { listing!("id > ?3 ORDER BY id") } else { newest_first };
+    let mut policies = db.rows(sql, params![project, id, behind, limit, skip], read_policy)?;
     if let [policy] = &mut policies[..] {
         policy.targets = targets_of(db, policy.id)?;
     } else {

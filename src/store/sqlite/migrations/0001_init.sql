@@ -106,11 +106,6 @@ CREATE TABLE harbor_webhook_lanes (
     max_in_flight INTEGER NOT NULL,
     waiting INTEGER NOT NULL DEFAULT 0,
     in_flight INTEGER NOT NULL DEFAULT 0,
-    -- Of those that wait, the parked ones; and what has ended and is kept. The row stays as long as there are any.
-    parked INTEGER NOT NULL DEFAULT 0,
-    delivered INTEGER NOT NULL DEFAULT 0,
-    dead INTEGER NOT NULL DEFAULT 0,
-    cancelled INTEGER NOT NULL DEFAULT 0,
     -- The bodies of what waits.
     bytes INTEGER NOT NULL DEFAULT 0,
     gate_until INTEGER NOT NULL DEFAULT 0,
@@ -126,6 +121,11 @@ CREATE TABLE harbor_webhook_lanes (
     opened INTEGER NOT NULL DEFAULT 0,
     ramp INTEGER,
     failing_since INTEGER NOT NULL DEFAULT 0,
+    -- Of those that wait, the parked ones; and what has ended and is kept. The row stays as long as there are any.
+    parked INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
     -- The attempts of its newest hour: when that began, how many were taken and how many failed, and how long they took.
     hour INTEGER NOT NULL DEFAULT 0,
     hour_taken INTEGER NOT NULL DEFAULT 0,
@@ -148,12 +148,3 @@ CREATE TABLE harbor_webhook_hours (
     PRIMARY KEY (target_id, hour)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX harbor_webhook_hours_hour ON harbor_webhook_hours (hour);
-CREATE TRIGGER harbor_webhook_hour_is_over AFTER UPDATE OF hour ON harbor_webhook_lanes
-WHEN old.hour <> new.hour AND old.hour_taken + old.hour_failed > 0
-BEGIN
-    INSERT INTO harbor_webhook_hours
-    VALUES (old.target_id, old.hour, old.hour_taken, old.hour_failed, old.hour_us, old.hour_longest_us)
-    -- A clock that was set back comes to an hour again.
-    ON CONFLICT DO UPDATE SET taken = taken + excluded.taken, failed = failed + excluded.failed, us = us + excluded.us,
-        longest_us = max(longest_us, excluded.longest_us);
-END;
