@@ -29,7 +29,7 @@ pub trait ProjectDirectory: fmt::Debug + Send + Sync + 'static {
     /// The project with this number.
     async fn by_id(&self, id: ProjectId) -> Result<Option<Project>>;
 
-    /// The project of this name.
+    /// The project of this name, which is what a client has sent and may be any text.
     async fn by_name(&self, name: &str) -> Result<Option<Project>>;
 
     /// All projects, in the order in which people shall see them.

@@ -2,7 +2,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::policy::HarborPolicy;
 
 /// Beginnings of messages about a policy, and the member that each is about.
-const OF_POLICY: [(&str, &str); 5] = [
+const OF_POLICY: [(&str, &str); 6] = [
+    ("description: ", "description"),
     ("name: ", "name"),
     ("notification policy named ", "name"),
     ("empty event type", "event_types"),

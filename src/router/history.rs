@@ -13,12 +13,14 @@ use super::paging::Paging;
 use super::records::{Execution, Task};
 use super::refusal::Refusal;
 use super::selection::Selection;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, job_log};
 use crate::id::DeliveryId;
 use crate::store::{Detail, Filter};
 
 /// The end of a log that is shown, in bytes: Harbor's `max_retrieve_size_mb`.
 const LOG: usize = 10 * 1024 * 1024;
+/// The bytes that an attempt has in the log, besides the body: what is kept of an answer, in round figures.
+const ANSWER: usize = 4 * 1024;
 /// The bytes of all payloads in one answer; the payloads behind stay empty, and can be read one by one.
 const PAYLOADS: usize = 16 * 1024 * 1024;
 
@@ -42,15 +44,22 @@ pub(super) async fn tasks(api: &Api, ask: Ask) -> Answer {
 }
 
 pub(super) async fn log(api: &Api, ask: Ask) -> Answer {
-    let execution = api.execution(&ask).await?.delivery.id;
-    let task = ask.id("task_id")?;
-    if task != execution.0 {
-        let message = format!("resource not found: task {task} not found in execution {execution}");
-        return Err(Refusal::not_found(message));
+    let execution = api.execution(&ask).await?;
+    let (id, task) = (execution.delivery.id, ask.id("task_id")?);
+    if task != id.0 {
+        return Err(Refusal::not_found(format!("resource not found: task {task} not found in execution {id}")));
     }
-    let log = api.hooks.job_log(execution).await?;
+    let log = log_of(&execution);
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, text)], end_of(&log, LOG).to_owned()).into_response())
+}
+
+/// The log, of no more attempts than can be shown: each of them has the body in its lines.
+fn log_of(execution: &Detail) -> String {
+    let body = execution.body.as_ref().map(|body| &*body.bytes);
+    let most = LOG / (body.map_or(0, <[u8]>::len) + ANSWER) + 1;
+    let from = execution.attempts.len().saturating_sub(most);
+    job_log(&execution.delivery, body, &execution.attempts[from..])
 }
 
 /// The last lines, of no more bytes than this.

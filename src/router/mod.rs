@@ -17,6 +17,7 @@
 //! * A project's number must be one that exists. Harbor creates policies in projects that do not.
 //! * A policy of another project is told from one that does not exist only to those who may read that project.
 //! * `page_size=0` gives 1000 entries at most, and links to the next; in Harbor it gives everything.
+//! * A project has at most 2000 policies, and a policy 100 targets: [`RouterOptions`].
 //! * Executions can be filtered and sorted by anything in Harbor. Here the store answers filters by event type, final status, id and start
 //!   time, and the order of time; for anything else the newest 5000 of what the store selects are looked at.
 //! * Links keep escaped what would otherwise change their meaning.
@@ -31,7 +32,7 @@
 //!
 //! # Bounds
 //!
-//! Bodies have a bound and a time ([`RouterOptions`]), and so have pages. What a server must bound itself is how long a client may take for
+//! Bodies have a bound and a time ([`RouterOptions`]), and so have pages, conditions, policies of a project and targets of a policy. What a server must bound itself is how long a client may take for
 //! the head of a request, and how many connections there are.
 
 mod access;

@@ -12,6 +12,10 @@ pub struct RouterOptions {
     pub show_secrets: bool,
     /// Refuses with status 412 to delete a policy while deliveries of it wait, as Harbor does. Off: they are cancelled.
     pub refuse_delete_while_waiting: bool,
+    /// Policies that a project may have: 2000. Beyond it none can be created here.
+    pub max_policies: usize,
+    /// Targets that a policy may have: 100.
+    pub max_targets: usize,
     /// The largest body of a request, in bytes: 1 MiB. A larger one is refused with status 413.
     pub max_body: usize,
     /// How long a client may take to send the body of a request: 30 seconds. A slower one is refused with status 408.
@@ -25,6 +29,8 @@ impl Default for RouterOptions {
             ext_path: "/api/webhooks/v1".into(),
             show_secrets: false,
             refuse_delete_while_waiting: false,
+            max_policies: 2000,
+            max_targets: 100,
             max_body: 1024 * 1024,
             body_timeout: Duration::from_secs(30),
         }

@@ -37,6 +37,7 @@ pub(super) async fn list(api: &Api, ask: Ask) -> Answer {
 pub(super) async fn create(api: &Api, ask: Ask, body: Body) -> Answer {
     let project = api.project(&ask, Action::Create).await?;
     let sent = sent(api, &ask, body).await?;
+    api.check_room(&project).await?;
     let mut draft = PolicyDraft::try_from(sent.clone()).map_err(|error| api.not_saved(error, &sent))?;
     draft.creator.clone_from(&ask.caller()?.name);
     let policy = api.hooks.policies().create(project.id, draft).await;
@@ -79,7 +80,13 @@ pub(super) async fn delete(api: &Api, ask: Ask) -> Answer {
 /// The policy in the body.
 async fn sent(api: &Api, ask: &Ask, body: Body) -> Result<HarborPolicy, Refusal> {
     let body = ask.read(api, body).await?;
-    HarborPolicy::from_json(&body).map_err(|error| Refusal::unprocessable(error.to_string()))
+    let sent = HarborPolicy::from_json(&body).map_err(|error| Refusal::unprocessable(error.to_string()))?;
+    let most = api.options.max_targets;
+    if sent.targets.len() > most {
+        let refusal = Refusal::bad_request(format!("more than {most} targets; make another policy for the rest"));
+        return Err(refusal.field(Some("targets".to_owned())));
+    }
+    Ok(sent)
 }
 
 impl Api {
@@ -108,6 +115,16 @@ impl Api {
             return Err(Refusal::not_found(message));
         }
         Err(Refusal::not_found(format!("notificationPolicy {id} not found")))
+    }
+
+    /// Everything that lists a project's policies, and each event in it, costs more with each of them.
+    async fn check_room(&self, project: &Project) -> Result<(), Refusal> {
+        let most = self.options.max_policies;
+        // Whether there is one that would be too many.
+        let last = Page::first(1).skip(most.saturating_sub(1));
+        let full = most == 0 || !self.hooks.policies().list(PolicyFilter::Project(project.id), last).await?.is_empty();
+        let message = || format!("the project has {most} policies, and can have no more; delete one");
+        if full { Err(Refusal::new(StatusCode::CONFLICT, "CONFLICT", message())) } else { Ok(()) }
     }
 
     fn show(&self, policy: &Policy) -> HarborPolicy {

@@ -8,6 +8,10 @@ use url::form_urlencoded;
 use super::query::{time, truth};
 use super::row::{Field, Row, normal};
 
+/// Conditions, and values in a list, that are taken at most: each is held against each row.
+const CONDITIONS: usize = 16;
+const VALUES: usize = 100;
+
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Term {
@@ -47,6 +51,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Term>, String> {
         if let Some(test) = test(value)? {
             terms.push(Term { key: normal(key), test });
         }
+        if terms.len() > CONDITIONS {
+            return Err(format!("the query string has more than {CONDITIONS} conditions"));
+        }
     }
     Ok(terms)
 }
@@ -71,7 +78,13 @@ fn test(value: &str) -> Result<Option<Test>, String> {
             let (min, max) = range.ok_or_else(|| format!("invalid query string value: {value}"))?;
             Test::Between(bound(min), bound(max))
         }
-        Some(b'{') => Test::OneOf(inner('}')?.split_ascii_whitespace().map(read).collect()),
+        Some(b'{') => {
+            let values: Vec<_> = inner('}')?.split_ascii_whitespace().take(VALUES + 1).map(read).collect();
+            if values.len() > VALUES {
+                return Err(format!("the query string has a list of more than {VALUES} values"));
+            }
+            Test::OneOf(values)
+        }
         Some(b'(') => return inner(')').map(|_| None),
         Some(b'\\') => Test::Is(value[1..].to_owned()),
         _ => Test::Is(value.to_owned()),
@@ -198,6 +211,9 @@ mod tests {
         for q in ["id", "id=[1", "id=[1]", "id=[1~2~3]", "id={1", "id=(1", "=[", "id=1,x"] {
             assert!(parse(q).is_err(), "{q}");
         }
+        assert!(parse(&"id=1,".repeat(16)).is_ok() && parse(&"id=1,".repeat(17)).is_err());
+        let list = |length: usize| parse(&format!("id={{{}}}", "1 ".repeat(length)));
+        assert!(list(100).is_ok() && list(101).is_err());
     }
 
     #[test]

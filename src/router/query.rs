@@ -1,4 +1,4 @@
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, Utc};
 use url::form_urlencoded;
 
 use super::refusal::Refusal;
@@ -58,11 +58,37 @@ pub(super) fn truth(text: &str) -> Option<bool> {
 }
 
 /// A time as clients of Harbor write it: RFC 3339, or without a zone, with `T` as Harbor reads it or with a space as Harbor
-/// documents it.
+/// documents it. Other years than stores can keep are none.
 pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(time.to_utc());
+    let naive = |form| NaiveDateTime::parse_from_str(text, form).ok().map(|time| time.and_utc());
+    let zoned = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+    let time = zoned.or_else(|| naive("%Y-%m-%dT%H:%M:%S%.f")).or_else(|| naive("%Y-%m-%d %H:%M:%S%.f"));
+    time.filter(|time| (1..=9999).contains(&time.year()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_leniently_and_within_what_can_be_kept() {
+        let expected = Some("2020-04-09T02:36:00Z".parse().unwrap());
+        for text in
+            ["2020-04-09T02:36:00", "2020-04-09 02:36:00", "2020-04-09T02:36:00Z", "2020-04-09T04:36:00.0+02:00"]
+        {
+            assert_eq!(time(text), expected, "{text}");
+        }
+        for text in
+            ["", "yesterday", "2020-04-09", "0000-01-01T00:00:00", "+12020-04-09T02:36:00", "-0001-04-09T02:36:00"]
+        {
+            assert_eq!(time(text), None, "{text}");
+        }
     }
-    let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].into_iter();
-    naive.filter_map(|form| NaiveDateTime::parse_from_str(text, form).ok()).next().map(|time| time.and_utc())
+
+    #[test]
+    fn truth_is_told_in_three_languages() {
+        assert_eq!(["true", "True", "1", "TRUE"].map(truth), [Some(true); 4]);
+        assert_eq!(["false", "False", "0"].map(truth), [Some(false); 3]);
+        assert_eq!(truth("yes"), None);
+    }
 }

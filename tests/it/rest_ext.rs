@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harbor_webhook::delivery::State;
+use harbor_webhook::router::RouterOptions;
 use harbor_webhook::store::{Filter, Page};
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::support::events::{PROJECT, push};
 use crate::support::receiver::Receiver;
 use crate::support::rest::Api;
 use crate::support::sending::Running;
+use crate::support::stores::{Fresh, on_every_store};
 
 const HOOKS: &str = "/api/v2.0/projects/2/webhook/policies";
 const EXT: &str = "/api/webhooks/v1";
@@ -43,9 +45,8 @@ fn all(state: &'static str) -> impl Fn(&[Value]) -> bool {
     move |list| !list.is_empty() && list.iter().all(|delivery| delivery["state"] == state)
 }
 
-#[tokio::test]
-async fn callers_learn_who_they_are_and_what_they_may() {
-    let api = Api::start().await;
+async fn callers_learn_who_they_are_and_what_they_may<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let session = Api::send(api.request("reader", "GET", &format!("{EXT}/session"))).await.json();
     assert_eq!(session, json!({"name": "reader", "system_admin": false, "webhooks_enabled": true}));
     api.hooks.switch(false).await.unwrap();
@@ -63,13 +64,12 @@ async fn callers_learn_who_they_are_and_what_they_may() {
     assert!(health["problems"].is_array() && health["waiting"]["deliveries"] == 0, "{health}");
 }
 
-#[tokio::test]
-async fn a_failed_delivery_is_read_and_sent_again() {
+async fn a_failed_delivery_is_read_and_sent_again<S: Fresh>() {
     let up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_up = up.clone();
     let receiver =
         Receiver::start(move |_| if is_up.load(std::sync::atomic::Ordering::SeqCst) { 200 } else { 500 }).await;
-    let api = Api::start().await;
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let policy = subscribe(&api, "ci", &receiver.url).await;
     let running = Running::start(&api.hooks);
     api.hooks.notify(&push()).await.unwrap();
@@ -106,10 +106,9 @@ async fn a_failed_delivery_is_read_and_sent_again() {
     assert_eq!(receiver.seen().iter().map(|seen| seen.body.clone()).collect::<std::collections::HashSet<_>>().len(), 1);
 }
 
-#[tokio::test]
-async fn all_that_failed_is_sent_again_and_what_waits_is_cancelled() {
+async fn all_that_failed_is_sent_again_and_what_waits_is_cancelled<S: Fresh>() {
     // A refusal closes no lane.
-    let (api, receiver) = (Api::start().await, Receiver::start(|_| 404).await);
+    let (api, receiver) = (Api::fresh::<S>(RouterOptions::default()).await, Receiver::start(|_| 404).await);
     let policy = subscribe(&api, "ci", &receiver.url).await;
     let running = Running::start(&api.hooks);
     for _ in 0..3 {
@@ -135,9 +134,8 @@ async fn all_that_failed_is_sent_again_and_what_waits_is_cancelled() {
     }
 }
 
-#[tokio::test]
-async fn listings_are_filtered_and_go_on() {
-    let api = Api::start().await;
+async fn listings_are_filtered_and_go_on<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let policy = subscribe(&api, "ci", "http://127.0.0.1:9/hook").await;
     let running = Running::start(&api.hooks);
     for _ in 0..3 {
@@ -161,10 +159,9 @@ async fn listings_are_filtered_and_go_on() {
     assert_eq!(Api::send(api.request("reader", "GET", &format!("{EXT}/projects/1/deliveries"))).await.status, 403);
 }
 
-#[tokio::test]
-async fn a_test_is_sent_and_seen_at_a_glance() {
+async fn a_test_is_sent_and_seen_at_a_glance<S: Fresh>() {
     let receiver = Receiver::start(|_| 200).await;
-    let api = Api::start().await;
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let policy = subscribe(&api, "ci", &receiver.url).await;
     let running = Running::start(&api.hooks);
     let path = format!("{PROJECT_2}/policies/{policy}/test");
@@ -190,9 +187,8 @@ async fn a_test_is_sent_and_seen_at_a_glance() {
     assert_eq!(api.call("POST", &path, &json!({})).await.status, 409);
 }
 
-#[tokio::test]
-async fn a_project_is_explained_and_a_lane_opened() {
-    let api = Api::start().await;
+async fn a_project_is_explained_and_a_lane_opened<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let policy = subscribe(&api, "ci", "http://127.0.0.1:9/hook").await;
     let running = Running::start(&api.hooks);
     for _ in 0..9 {
@@ -230,4 +226,13 @@ async fn a_project_is_explained_and_a_lane_opened() {
     assert_eq!(api.json(&format!("{PROJECT_2}/overview")).await[0]["targets"][0]["lane"], json!({"closed": false}));
     let waiting = api.hooks.deliveries(&Filter::project(PROJECT), Page::first(9)).await.unwrap();
     assert!(waiting.iter().all(|delivery| delivery.state != State::Parked));
+}
+
+on_every_store! {
+    callers_learn_who_they_are_and_what_they_may,
+    a_failed_delivery_is_read_and_sent_again,
+    all_that_failed_is_sent_again_and_what_waits_is_cancelled,
+    listings_are_filtered_and_go_on,
+    a_test_is_sent_and_seen_at_a_glance,
+    a_project_is_explained_and_a_lane_opened,
 }

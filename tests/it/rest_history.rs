@@ -9,6 +9,7 @@ use crate::support::events::push;
 use crate::support::receiver::Receiver;
 use crate::support::rest::{Api, golden};
 use crate::support::sending::{Running, end_state};
+use crate::support::stores::{Fresh, on_every_store};
 
 const HOOKS: &str = "/api/v2.0/projects/2/webhook";
 
@@ -46,9 +47,8 @@ fn shape(text: &str) -> Vec<String> {
     members
 }
 
-#[tokio::test]
-async fn executions_have_tasks_and_logs() {
-    let api = Api::start().await;
+async fn executions_have_tasks_and_logs<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|n| if n == 0 { 500 } else { 200 }).await;
     let policy = fifteenth(&api, &receiver.url).await;
     push_times(&api, 1).await;
@@ -81,9 +81,8 @@ async fn executions_have_tasks_and_logs() {
     assert_eq!(log.header("x-content-type-options"), Some("nosniff"));
 }
 
-#[tokio::test]
-async fn what_is_not_there_is_not_found_in_harbors_words() {
-    let api = Api::start().await;
+async fn what_is_not_there_is_not_found_in_harbors_words<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|_| 200).await;
     let policy = fifteenth(&api, &receiver.url).await;
     api.get(&format!("{policy}/executions/7/tasks")).await.is_golden("error_404_execution");
@@ -101,9 +100,8 @@ async fn what_is_not_there_is_not_found_in_harbors_words() {
     Api::send(api.request("stranger", "GET", &format!("{policy}/executions"))).await.is_golden("error_403");
 }
 
-#[tokio::test]
-async fn executions_are_filtered_and_paged() {
-    let api = Api::start().await;
+async fn executions_are_filtered_and_paged<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|n| if n < 3 { 200 } else { 500 }).await;
     let policy = fifteenth(&api, &receiver.url).await;
     push_times(&api, 3).await;
@@ -128,9 +126,26 @@ async fn executions_are_filtered_and_paged() {
     assert_eq!(page.header("link"), Some(&*link));
 }
 
-#[tokio::test]
-async fn old_clients_have_jobs_and_last_triggers() {
-    let api = Api::start().await;
+/// Each attempt has the body in its log, and is made again as often as somebody wishes.
+async fn logs_are_bounded<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
+    let receiver = Receiver::start(|_| 200).await;
+    let policy = fifteenth(&api, &receiver.url).await;
+    let mut event = push();
+    event.data.custom_attributes = [("Details".to_owned(), "x".repeat(900_000))].into();
+    api.hooks.notify(&event).await.unwrap();
+    push_times(&api, 0).await;
+    for _ in 0..13 {
+        api.hooks.redeliver(harbor_webhook::DeliveryId(1)).await.unwrap();
+        push_times(&api, 0).await;
+    }
+    let log = api.get(&format!("{policy}/executions/1/tasks/1/log")).await.body;
+    assert!(log.len() <= 10 * 1024 * 1024 && log.len() > 8 * 1024 * 1024, "{}", log.len());
+    assert!(log.contains(":14]: success to run") && !log.contains(":1]: "));
+}
+
+async fn old_clients_have_jobs_and_last_triggers<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let receiver = Receiver::start(|_| 200).await;
     let policy = fifteenth(&api, &receiver.url).await;
     push_times(&api, 2).await;
@@ -158,15 +173,46 @@ async fn old_clients_have_jobs_and_last_triggers() {
     assert_eq!(triggers.as_array().unwrap().len(), 30);
 }
 
-#[tokio::test]
-async fn what_can_be_chosen_is_harbors() {
-    let api = Api::start().await;
+/// What a store may not be able to keep or to compare.
+async fn odd_times_and_texts_are_no_trouble<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
+    let receiver = Receiver::start(|_| 200).await;
+    let policy = fifteenth(&api, &receiver.url).await;
+    let times = [
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59",
+        "-262143-01-01T00:00:00",
+        "%2B262142-12-31T23:59:59",
+        "9999-12-31T23:59:60",
+    ];
+    for (from, to) in times.iter().flat_map(|from| times.iter().map(move |to| (from, to))) {
+        let range = format!("{policy}/executions?q=start_time=[{from}~{to}]");
+        assert_eq!(api.get(&range).await.status, 200, "{range}");
+        let beyond =
+            format!("/api/webhooks/v1/projects/2/deliveries?since={from}&until={to}&after=-9223372036854775808");
+        assert!([200, 422].contains(&api.get(&beyond).await.status), "{beyond}");
+    }
+    let redelivered = json!({"since": "+262142-12-31T23:59:59Z"});
+    let redeliver = "/api/webhooks/v1/projects/2/policies/15/redeliver";
+    assert_eq!(api.call("POST", redeliver, &redelivered).await.status, 422);
+    assert_eq!(api.get(&format!("{policy}/executions?page=9223372036854775807&page_size=100")).await.status, 200);
+    let mut odd = api.json(&policy).await;
+    for text in ["\u{0}", "\u{feff}\u{202e}", "'; DROP TABLE policies; --"] {
+        odd["description"] = json!(text);
+        assert!([200, 400].contains(&api.call("PUT", &policy, &odd).await.status), "{text:?}");
+    }
+    assert_eq!(api.json(&policy).await["description"], odd["description"]);
+    let by_name = "/api/v2.0/projects/%00'--/webhook/policies";
+    assert_eq!(api.get(by_name).await.status, 404);
+}
+
+async fn what_can_be_chosen_is_harbors<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     assert_eq!(api.json(&format!("{HOOKS}/events")).await, golden("webhook_events"));
 }
 
-#[tokio::test]
-async fn the_switch_is_a_part_of_the_configuration() {
-    let api = Api::with(RouterOptions::default().base_path("hub/api/")).await;
+async fn the_switch_is_a_part_of_the_configuration<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default().base_path("hub/api/")).await;
     let value = |on: bool| json!({"notification_enable": {"value": on, "editable": true}});
     assert_eq!(api.json("/hub/api/configurations").await, value(true));
     let sent = json!({"notification_enable": false, "auth_mode": "db_auth"});
@@ -186,4 +232,15 @@ async fn the_switch_is_a_part_of_the_configuration() {
     }
     let gone: Value = api.get("/hub/api/projects/2/webhook/nothing").await.json();
     assert_eq!(gone["errors"][0]["code"], "NOT_FOUND");
+}
+
+on_every_store! {
+    executions_have_tasks_and_logs,
+    what_is_not_there_is_not_found_in_harbors_words,
+    executions_are_filtered_and_paged,
+    logs_are_bounded,
+    old_clients_have_jobs_and_last_triggers,
+    odd_times_and_texts_are_no_trouble,
+    what_can_be_chosen_is_harbors,
+    the_switch_is_a_part_of_the_configuration,
 }

@@ -138,6 +138,28 @@ async fn what_careless_clients_send_is_read() {
     assert_eq!(api.call("DELETE", location, &json!({})).await.status, 200);
 }
 
+#[tokio::test]
+async fn nobody_can_make_any_number_of_policies() {
+    let mut options = RouterOptions::default();
+    (options.max_policies, options.max_targets) = (2, 3);
+    let api = Api::with(options).await;
+    let create = async |name: &str, targets: usize| {
+        let targets = vec![json!({"type": "http", "address": "http://127.0.0.1:9/"}); targets];
+        let policy = json!({"name": name, "event_types": ["PUSH_ARTIFACT"], "targets": targets});
+        api.call("POST", POLICIES, &policy).await
+    };
+    let refused = create("a", 4).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (400, &json!("targets")));
+    assert_eq!(create("a", 3).await.status, 201);
+    assert_eq!(create("b", 1).await.status, 201);
+    let refused = create("c", 1).await;
+    assert!(refused.status == 409 && refused.body.contains("can have no more"), "{refused:?}");
+    let other = "/api/v2.0/projects/1/webhook/policies";
+    let policy =
+        json!({"event_types": ["PUSH_ARTIFACT"], "targets": [{"type": "http", "address": "http://127.0.0.1:9/"}]});
+    assert_eq!(api.call("POST", other, &policy).await.status, 201);
+}
+
 /// A piece of a request target.
 fn piece() -> impl Strategy<Value = String> {
     let known = select(vec![

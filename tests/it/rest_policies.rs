@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::events::push;
 use crate::support::rest::{Api, golden};
+use crate::support::stores::{Fresh, on_every_store};
 
 const POLICIES: &str = "/api/v2.0/projects/2/webhook/policies";
 
@@ -35,9 +36,8 @@ fn timeless(mut policy: Value, id: i64) -> Value {
     policy
 }
 
-#[tokio::test]
-async fn a_policy_lives_as_in_harbor() {
-    let api = Api::with(RouterOptions::default().show_secrets(true)).await;
+async fn a_policy_lives_as_in_harbor<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default().show_secrets(true)).await;
     let location = create(&api, &golden("webhook_policy_create_request")).await;
     assert!(location.starts_with(&format!("{POLICIES}/")), "{location}");
 
@@ -66,9 +66,8 @@ async fn a_policy_lives_as_in_harbor() {
     assert_eq!(api.get(&location).await.status, 404);
 }
 
-#[tokio::test]
-async fn lists_are_harbors() {
-    let api = Api::with(RouterOptions::default().show_secrets(true)).await;
+async fn lists_are_harbors<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default().show_secrets(true)).await;
     create(&api, &golden("webhook_policy_create_request")).await;
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     let slack = json!({"name": "chat", "event_types": ["TAG_RETENTION"], "targets": [{"type": "slack",
@@ -85,9 +84,8 @@ async fn lists_are_harbors() {
     assert_eq!(api.json("/api/v2.0/projects/1/webhook/policies").await, json!([]));
 }
 
-#[tokio::test]
-async fn lists_are_paged_sorted_and_filtered() {
-    let api = Api::start().await;
+async fn lists_are_paged_sorted_and_filtered<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     for n in 0..12 {
         create(&api, &policy(&format!("p{n:02}"))).await;
     }
@@ -113,9 +111,8 @@ async fn lists_are_paged_sorted_and_filtered() {
     }
 }
 
-#[tokio::test]
-async fn errors_are_harbors() {
-    let api = Api::start().await;
+async fn errors_are_harbors<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let with = |change: fn(&mut Value)| {
         let mut policy = policy("ci");
         change(&mut policy);
@@ -165,9 +162,8 @@ async fn errors_are_harbors() {
     }
 }
 
-#[tokio::test]
-async fn nothing_is_told_of_other_projects() {
-    let api = Api::start().await;
+async fn nothing_is_told_of_other_projects<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     for n in 0..14 {
         create(&api, &policy(&format!("p{n}"))).await;
     }
@@ -194,9 +190,8 @@ async fn nothing_is_told_of_other_projects() {
     assert_eq!((refused.status, &refused.json()["errors"][0]["message"]), (404, &json!("project 4 not found")));
 }
 
-#[tokio::test]
-async fn actions_are_told_apart() {
-    let api = Api::start().await;
+async fn actions_are_told_apart<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let location = create(&api, &policy("ci")).await;
     let status = async |user: &str, method: &str, path: &str| {
         let answered = Api::send(api.request(user, method, path).body(policy("new").to_string())).await;
@@ -211,9 +206,8 @@ async fn actions_are_told_apart() {
     assert_eq!(status("owner", "DELETE", &location).await, 200);
 }
 
-#[tokio::test]
-async fn projects_go_by_number_or_name() {
-    let api = Api::start().await;
+async fn projects_go_by_number_or_name<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     create(&api, &policy("ci")).await;
     let count = async |project: &str, header: Option<&str>| {
         let path = format!("/api/v2.0/projects/{project}/webhook/policies");
@@ -233,9 +227,8 @@ async fn projects_go_by_number_or_name() {
     assert_eq!(count("2", Some("false")).await, (200, Some(1)));
 }
 
-#[tokio::test]
-async fn secrets_are_masked_and_masks_keep_them() {
-    let api = Api::start().await;
+async fn secrets_are_masked_and_masks_keep_them<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
     let location = create(&api, &golden("webhook_policy_create_request")).await;
     let read = api.get(&location).await;
     assert!(!read.body.contains("s3cr3t") && read.body.contains("********"), "{}", read.body);
@@ -253,10 +246,9 @@ async fn secrets_are_masked_and_masks_keep_them() {
     assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (400, &json!("targets[0].auth_header")));
 }
 
-#[tokio::test]
-async fn deleting_cancels_what_waits_or_is_refused() {
-    let api = Api::start().await;
-    let strict = Api::with(RouterOptions::default().refuse_delete_while_waiting(true)).await;
+async fn deleting_cancels_what_waits_or_is_refused<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
+    let strict = Api::fresh::<S>(RouterOptions::default().refuse_delete_while_waiting(true)).await;
     for (api, refused) in [(&api, false), (&strict, true)] {
         let receiver = crate::support::receiver::Receiver::start(|_| 500).await;
         let mut retried = policy("ci");
@@ -280,4 +272,16 @@ async fn deleting_cancels_what_waits_or_is_refused() {
             assert_eq!(state.as_str(), "cancelled");
         }
     }
+}
+
+on_every_store! {
+    a_policy_lives_as_in_harbor,
+    lists_are_harbors,
+    lists_are_paged_sorted_and_filtered,
+    errors_are_harbors,
+    nothing_is_told_of_other_projects,
+    actions_are_told_apart,
+    projects_go_by_number_or_name,
+    secrets_are_masked_and_masks_keep_them,
+    deleting_cancels_what_waits_or_is_refused,
 }

@@ -12,11 +12,11 @@ use super::shown::Again;
 use crate::event::{Event, EventType};
 use crate::id::{PolicyId, TargetId};
 use crate::policy::Policy;
-use crate::router::Api;
 use crate::router::access::Action;
 use crate::router::answer::{Answer, json, json_as};
 use crate::router::ask::Ask;
 use crate::router::refusal::Refusal;
+use crate::router::{Api, query};
 use crate::store::{Filter, Page, StateKind};
 
 /// Deliveries looked at in one call.
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 1000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Since {
-    since: Option<DateTime<Utc>>,
+    since: Option<String>,
     after: Option<i64>,
 }
 
@@ -45,7 +45,7 @@ pub(in crate::router) async fn redeliver(api: &Api, ask: Ask, body: Body) -> Ans
     let policy = api.policy_of(&ask, Action::Update).await?;
     let wanted: Since = ask.json(api, body).await?;
     let mut which = Filter::policy(policy.id).state(StateKind::Dead);
-    which.since = wanted.since;
+    which.since = wanted.since()?;
     let page = wanted.after.map_or(Page::first(AT_ONCE), |after| Page::after(after, AT_ONCE));
     json(&Again::from(api.hooks.redeliver_all(&which, page).await?))
 }
@@ -75,6 +75,15 @@ pub(in crate::router) async fn enable(api: &Api, ask: Ask) -> Answer {
     }
     api.hooks.enable_target(id).await?;
     json(&Done {})
+}
+
+impl Since {
+    /// As times in queries are read: within what every store can keep.
+    fn since(&self) -> Result<Option<DateTime<Utc>>, Refusal> {
+        let Some(text) = &self.since else { return Ok(None) };
+        let refuse = || Refusal::unprocessable("since in body must be a time such as 2026-11-26T22:00:00Z");
+        query::time(text).map(Some).ok_or_else(refuse)
+    }
 }
 
 impl Of {

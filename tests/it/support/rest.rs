@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
 use super::sending::{impatient, loopback};
+use super::stores::Fresh;
 
 /// Who calls stands in a header: `admin`, or `owner` and `reader` of project 2.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ pub(crate) struct Api {
     pub(crate) hooks: Webhooks,
     pub(crate) url: String,
     client: reqwest::Client,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Api {
@@ -106,12 +108,18 @@ impl Api {
     }
 
     pub(crate) async fn with(options: RouterOptions) -> Self {
-        let hooks = Webhooks::builder(MemoryStore::new(), loopback()).settings(impatient()).build().unwrap();
+        Self::fresh::<MemoryStore>(options).await
+    }
+
+    /// On a new store of this kind.
+    pub(crate) async fn fresh<S: Fresh>(options: RouterOptions) -> Self {
+        let (store, folder) = S::fresh().await;
+        let hooks = Webhooks::builder(store, loopback()).settings(impatient()).build().unwrap();
         let router = webhook_router(hooks.clone(), Header, Three, options);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { hooks, url, client: reqwest::Client::new() }
+        Self { hooks, url, client: reqwest::Client::new(), _folder: folder }
     }
 
     pub(crate) fn request(&self, user: &str, method: &str, path: &str) -> RequestBuilder {
