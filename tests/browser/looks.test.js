@@ -104,6 +104,33 @@ test("a link leads to the same place for whoever signs in", async () => {
   await context.close();
 });
 
+test("older executions come on demand, and filters choose among all", async () => {
+  const hook = { name: "history", enabled: true, event_types: ["PUSH_ARTIFACT"], targets: [{ type: "http", address: `${receiver.url}/history` }] };
+  await bridge.ask("POST", POLICIES, hook);
+  const { id } = (await bridge.ask("GET", POLICIES)).find((policy) => policy.name === "history");
+  for (let n = 0; n < 60; n++) await bridge.push(`old-${n}`);
+  const { page, context, troubles, meant } = await openPage(browser, bridge);
+  meant.push(401);
+  await signIn(page, bridge, `#/projects/library/${id}`);
+  const rows = page.locator("tbody tr");
+  await rows.nth(49).waitFor();
+  await page.getByRole("button", { name: "Show older" }).click();
+  await rows.nth(59).waitFor();
+  // The newest are asked for again, and the older ones stay.
+  await page.waitForTimeout(3000);
+  assert.equal(await rows.count(), 60);
+  await page.getByLabel("Time", { exact: true }).selectOption("Last hour");
+  await page.getByLabel("State").selectOption("Delivered");
+  await rows.nth(49).waitFor();
+  await page.getByLabel("Time", { exact: true }).selectOption("Between…");
+  await page.getByLabel("To", { exact: true }).fill("2020-01-01T00:00");
+  await page.getByText("No execution fits these filters.").waitFor();
+  assert.match(page.url(), /state=delivered&since=between&to=2020/);
+  assert.deepEqual(troubles, []);
+  await bridge.ask("DELETE", `${POLICIES}/${id}`);
+  await context.close();
+});
+
 test("a thousand webhooks scroll without a hitch", async () => {
   const names = Array.from({ length: 1000 }, (_, n) => `hook-${n}`);
   const add = async (name) => bridge.ask("POST", POLICIES, { name, enabled: true, event_types: ["QUOTA_WARNING"], targets: [{ type: "http", address: `${receiver.url}/${name}` }] });
