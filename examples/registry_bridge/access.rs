@@ -62,8 +62,27 @@ fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && different == 0
 }
 
+/// Whether a browser says that a page of another site caused this. It may have sent the password that it knows along.
+fn is_foreign(request: &Request) -> bool {
+    let (headers, method) = (request.headers(), request.method());
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let is_own = |origin: &HeaderValue| {
+        let host = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+        host.is_some() && host == text(header::HOST)
+    };
+    match headers.get("sec-fetch-site") {
+        _ if method.is_safe() => false,
+        Some(site) => site != "same-origin" && site != "none",
+        None => headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin)),
+    }
+}
+
 /// Stands before everything but `/healthz`.
 pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+    if is_foreign(&request) {
+        let body = Json(json!({ "errors": [{ "code": "FORBIDDEN", "message": "forbidden" }] }));
+        return (StatusCode::FORBIDDEN, body).into_response();
+    }
     if access.lets_in(request.headers()) {
         return next.run(request).await;
     }

@@ -87,6 +87,13 @@ fn an_open_bridge_is_for_this_machine() {
     assert_eq!(bridge.get_as("rebound.example", "/api/webhooks/v1/session", "").0, 401);
     assert_eq!(bridge.get_as("rebound.example", POLICIES, "").0, 401);
 
+    for foreign in ["Sec-Fetch-Site: cross-site\r\n", "Origin: https://evil.example\r\n", "Origin: null\r\n"] {
+        for path in ["/distribution", "/projects/2/events", POLICIES] {
+            assert_eq!(bridge.post(path, foreign, &push("3.20")).0, 403, "{path} {foreign}");
+        }
+    }
+    assert_eq!(bridge.post("/projects/2/events", "Origin: http://x\r\n", &push("3.20")).0, 202);
+
     let refused = tempfile::tempdir().unwrap();
     let (code, words) = refused_start(refused.path(), &["--store", "memory", "--listen", "0.0.0.0:0"]);
     assert!(code == Some(2) && words.contains("--admin-token"), "{words}");
