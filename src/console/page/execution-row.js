@@ -19,7 +19,8 @@ export function executionRow(page, delivery, look) {
 }
 
 export function when(delivery) {
-  if (delivery.state === "due" && delivery.due_in_seconds !== null) return ["next attempt ", until(delivery.due_in_seconds)];
+  const { state, due_in_seconds: due } = delivery;
+  if (state === "due") return due > 0 ? ["next attempt ", until(due)] : "waits for its turn";
   return [ago(delivery.updated_at), delivery.reason && `, ${reason(delivery.reason)}`];
 }
 

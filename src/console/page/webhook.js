@@ -105,7 +105,7 @@ function listing(page, policy) {
     states = new Map(list.map((delivery) => [delivery.id, stateOf(delivery)[0]]));
   }
   // Whether an attempt is under way, or about to be.
-  const isBusy = () => [...found.values()].some(({ state, due_in_seconds: due }) => state === "leased" || (state === "due" && due < 5));
+  const isBusy = () => [...found.values()].some(({ state, due_in_seconds: due }) => state === "leased" || (state === "due" && due > 0 && due < 5));
   const again = async () => { found.clear(); states.clear(); await look(); };
   const section = h("section", {}, h("div", { class: "head" }, h("h2", { id: "executions" }, "Executions")), filters(page, policy, again), list, none, older);
   return { section, look, again, isBusy };

@@ -390,7 +390,7 @@ impl DeliveryStore for SqliteStore {
 /// Opens a connection with the settings that all of them have. A new file is readable by its owner only.
 fn connect(path: &Path) -> Result<Connection> {
     create(path)?;
-    let conn = Connection::open(path).map_err(failure)?;
+    let conn = Connection::open(path).map_err(|e| unopened(path, e))?;
     conn.busy_timeout(Duration::from_secs(5)).map_err(failure)?;
     let set = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;";
     conn.execute_batch(set).map_err(failure)?;
@@ -409,21 +409,21 @@ fn create(path: &Path) -> Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            let message = format!("{} cannot be opened: {e}", path.display());
-            Err(Error::new(ErrorKind::Unavailable, message).with_source(e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(unopened(path, e)),
         _ => Ok(()),
     }
+}
+
+fn unopened(path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{} cannot be opened: {error}", path.display())).with_source(error)
 }
 
 /// Makes this process the one that sends from the file.
 fn lock(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push("-sender");
-    let file = File::options().write(true).create(true).truncate(false).open(&name).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("{} cannot be opened: {e}", name.display())).with_source(e)
-    })?;
+    let file = File::options().write(true).create(true).truncate(false).open(&name);
+    let file = file.map_err(|e| unopened(Path::new(&name), e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(e) => Err(Error::new(
