@@ -80,6 +80,10 @@ struct Api {
 ///
 /// Its paths begin with [`RouterOptions::base_path`] and [`RouterOptions::ext_path`]; every other one stays the host's. It has no fallback
 /// of its own, and can be nested.
+///
+/// # Panics
+///
+/// As axum does: here if a segment of these paths begins with `:` or `*`, and where it is merged, if the host serves one of its paths.
 pub fn webhook_router(
     hooks: Webhooks,
     authorizer: impl Authorizer,

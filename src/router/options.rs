@@ -4,7 +4,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RouterOptions {
-    /// What Harbor's own paths begin with: `/api/v2.0`.
+    /// What Harbor's own paths begin with, as it stands in URLs: `/api/v2.0`.
     pub base_path: String,
     /// What the paths begin with that Harbor does not have: `/api/webhooks/v1`.
     pub ext_path: String,

@@ -25,7 +25,7 @@ type Params = Result<RawPathParams, RawPathParamsRejection>;
 
 /// The router of both groups. Below the paths that are ours altogether, what is not there is not found in Harbor's way.
 pub(super) fn router(api: &Arc<Api>) -> Router {
-    let (base, ext) = (prefix(&api.options.base_path), prefix(&api.options.ext_path));
+    let (base, ext) = (literal(&api.options.base_path), literal(&api.options.ext_path));
     let mut paths = by_path(&base, BASE);
     paths.extend(by_path(&ext, EXT));
     for nothing in [format!("{base}/projects/{{project}}/webhook/{{*rest}}"), format!("{ext}/{{*rest}}")] {
@@ -38,6 +38,11 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
 pub(super) fn prefix(path: &str) -> String {
     let path = path.trim_matches('/');
     if path.is_empty() { String::new() } else { format!("/{path}") }
+}
+
+/// The same for axum, in whose paths braces stand around names.
+fn literal(path: &str) -> String {
+    prefix(path).replace('{', "{{").replace('}', "}}")
 }
 
 fn by_path(prefix: &str, routes: &[Route]) -> BTreeMap<String, Methods> {

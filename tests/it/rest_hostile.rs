@@ -119,6 +119,19 @@ async fn wrong_methods_and_paths_are_refused_in_harbors_form() {
 }
 
 #[tokio::test]
+async fn a_host_may_serve_it_anywhere() {
+    let same = ["", "/a/%7Bb%7D/c%20d", "/api/webhooks/v1"].map(|path| (path, path));
+    for (base, path) in same.into_iter().chain([("/", ""), ("a/{b}/", "/a/{b}")]) {
+        let api = Api::with(RouterOptions::default().base_path(base)).await;
+        let (address, path) = (address(&api), format!("{path}/projects/2/webhook/policies"));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-User: admin\r\nConnection: close\r\n\r\n");
+        let listed = tokio::task::spawn_blocking(move || raw(address, request.as_bytes())).await.unwrap();
+        assert!(listed.starts_with("HTTP/1.1 200 "), "{path}: {listed}");
+        assert_eq!(api.get("/api/webhooks/v1/session").await.status, 200, "{base}");
+    }
+}
+
+#[tokio::test]
 async fn what_careless_clients_send_is_read() {
     let api = Api::start().await;
     let careless = json!({
