@@ -36,7 +36,7 @@ pub(super) async fn list(api: &Api, ask: Ask) -> Answer {
 
 pub(super) async fn create(api: &Api, ask: Ask, body: Body) -> Answer {
     let project = api.project(&ask, Action::Create).await?;
-    let sent = sent(api, &ask, body).await?;
+    let sent = sent(api, &ask, body, 0).await?;
     api.check_room(&project).await?;
     let mut draft = PolicyDraft::try_from(sent.clone()).map_err(|error| api.not_saved(error, &sent))?;
     draft.creator.clone_from(&ask.caller()?.name);
@@ -55,7 +55,7 @@ pub(super) async fn read(api: &Api, ask: Ask) -> Answer {
 
 pub(super) async fn replace(api: &Api, ask: Ask, body: Body) -> Answer {
     let (_, old) = api.policy(&ask, Action::Update).await?;
-    let sent = sent(api, &ask, body).await?;
+    let sent = sent(api, &ask, body, old.targets.len()).await?;
     let mut draft = sent.clone().replacing(&old).map_err(|error| api.not_saved(error, &sent))?;
     // It stays who it was: whoever may change a policy has not made it.
     draft.creator.clear();
@@ -77,11 +77,11 @@ pub(super) async fn delete(api: &Api, ask: Ask) -> Answer {
     empty()
 }
 
-/// The policy in the body.
-async fn sent(api: &Api, ask: &Ask, body: Body) -> Result<HarborPolicy, Refusal> {
+/// The policy in the body. One that the host has given more targets may keep as many.
+async fn sent(api: &Api, ask: &Ask, body: Body, had: usize) -> Result<HarborPolicy, Refusal> {
     let body = ask.read(api, body).await?;
     let sent = HarborPolicy::from_json(&body).map_err(|error| Refusal::unprocessable(error.to_string()))?;
-    let most = api.options.max_targets;
+    let most = api.options.max_targets.max(had);
     if sent.targets.len() > most {
         let refusal = Refusal::bad_request(format!("more than {most} targets; make another policy for the rest"));
         return Err(refusal.field(Some("targets".to_owned())));
