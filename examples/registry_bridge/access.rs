@@ -77,7 +77,7 @@ fn is_foreign(request: &Request) -> bool {
     }
 }
 
-/// Stands before everything but `/healthz`.
+/// Stands before everything but `/healthz` and the console's own files.
 pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
     if is_foreign(&request) {
         let body = Json(json!({ "errors": [{ "code": "FORBIDDEN", "message": "forbidden" }] }));

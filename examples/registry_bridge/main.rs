@@ -18,8 +18,9 @@
 //! ```
 //!
 //! Policies and history are there in Harbor's REST API under `/api/v2.0`, and more under `/api/webhooks/v1`. Beyond loopback
-//! `--admin-token TOKEN` must be given: everything but `/healthz` then asks for it, as password of the user `admin` or as Bearer. The
-//! registry sends it with `headers: {Authorization: [Bearer TOKEN]}` in its endpoint.
+//! `--admin-token TOKEN` must be given: everything but `/healthz` and the console's own files then asks for it, as password of
+//! the user `admin` or as Bearer. The registry sends it with `headers: {Authorization: [Bearer TOKEN]}` in its endpoint. Built
+//! with the feature `console`, there is a page for all of it at `/`.
 //!
 //! It ends with 0 after SIGTERM or SIGINT, with 2 if a flag, a policy or a setting is wrong, with 1 on other faults.
 

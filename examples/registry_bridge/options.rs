@@ -24,7 +24,8 @@ use crate::access::Access;
 /// in Prometheus' text format.
 ///
 /// Policies, history and the switch are there in Harbor's own REST API under /api/v2.0, and more under /api/webhooks/v1. With
-/// --admin-token everything but /healthz needs the token: as password of the user `admin` (Basic), or as Bearer.
+/// --admin-token everything but /healthz and the console's own files needs the token: as password of the user `admin` (Basic),
+/// or as Bearer. Built with the feature `console`, there is a page for all of it at /.
 #[derive(Debug, Parser)]
 #[command(name = "registry_bridge")]
 pub(crate) struct Options {

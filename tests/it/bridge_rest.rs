@@ -55,13 +55,23 @@ fn all_but_healthz_asks_for_the_token() {
         "Authorization: Bearer \r\n",
     ];
     for headers in wrong {
-        for path in ["/metrics", POLICIES, "/api/v2.0/systeminfo", "/api/webhooks/v1/session", "/nothing"] {
+        for path in [
+            "/metrics",
+            POLICIES,
+            "/api/v2.0/systeminfo",
+            "/api/webhooks/v1/session",
+            "/nothing",
+            "/console-page/nothing",
+        ] {
             assert_eq!(bridge.get_with(path, headers).0, 401, "{path} {headers}");
         }
         for path in ["/distribution", "/projects/2/events", POLICIES] {
             assert_eq!(bridge.post(path, headers, "{}").0, 401, "{path} {headers}");
         }
         assert_eq!(bridge.get_with("/healthz", headers).0, 200);
+        // The console holds nothing, and asks for the token itself.
+        #[cfg(feature = "console")]
+        assert_eq!(bridge.get_with("/", headers).0, 200);
     }
     for headers in [BASIC, BEARER] {
         for path in ["/metrics", POLICIES, "/api/webhooks/v1/session", "/api/webhooks/v1/openapi.json"] {
