@@ -26,9 +26,13 @@ pub(super) trait Aimed {
 /// Attempts have slots. One that turns long leaves its slot, for there are as many places for long ones. So receivers that hang
 /// take nothing from the others, if these rules hold:
 ///
-/// * A target whose last attempt was long is *slow*. Slow ones have half of the places at most, and no more slots than places.
+/// * A target whose last attempt was long is *slow*, and until it has answered quickly it is *doubtful*, as are those that nothing is
+///   known of. Attempts at these begin while a quarter of the places stays free, and while their project has less than twice as
+///   many as are left above it: one project comes to half of the places, more share them, and the next finds some. An unknown
+///   target may begin if it is the only one of its project.
 /// * While all places are taken it is *tight*, and for a project while it has half of them. Then a target that has not answered
-///   quickly since has one attempt at a time, and such targets have half of the slots, those of a tight project none.
+///   quickly since has one attempt at a time, and such targets have half of the slots. Those of a tight project have what its long
+///   attempts leave of half of the places.
 #[derive(Debug)]
 pub(super) struct Hand<D> {
     slots: usize,
@@ -41,8 +45,6 @@ pub(super) struct Hand<D> {
     /// Those projects that have long attempts.
     projects: HashMap<ProjectId, Share>,
     young: usize,
-    /// Young attempts at slow targets.
-    slow: usize,
     /// When this many targets are remembered, some are forgotten.
     forget_at: usize,
 }
@@ -55,7 +57,8 @@ struct Seen<D> {
     running: usize,
     /// When its last attempt ended, if that was not a long one.
     quick: Option<Instant>,
-    slow: bool,
+    /// How long its last attempt took, if that was a long one; while its first is under way nobody knows.
+    slow: Option<Duration>,
 }
 
 /// The part of all attempts, or of those of a project, that others may have to wait for.
@@ -63,6 +66,8 @@ struct Seen<D> {
 struct Share {
     /// Long ones.
     old: usize,
+    /// Young ones at doubtful targets.
+    doubtful: usize,
     /// Young ones that began while it was tight, at targets which had not answered since.
     unproven: usize,
     /// Since when it is tight.
@@ -76,19 +81,36 @@ struct Share {
 pub(super) struct Turn {
     target: TargetId,
     project: ProjectId,
-    slow: bool,
+    doubtful: bool,
     unproven: bool,
-    long: bool,
+    /// Since when it is a long one.
+    long: Option<Instant>,
 }
 
 impl Turn {
     /// Whether it left its slot.
     pub(super) fn is_long(&self) -> bool {
-        self.long
+        self.long.is_some()
     }
 }
 
 impl Share {
+    fn begins(&mut self, doubtful: bool, unproven: bool) {
+        self.doubtful += usize::from(doubtful);
+        self.unproven += usize::from(unproven);
+    }
+
+    /// A young one is over, or not young any longer.
+    fn is_over(&mut self, turn: &Turn) {
+        self.doubtful -= usize::from(turn.doubtful);
+        self.unproven -= usize::from(turn.unproven);
+    }
+
+    /// How many attempts have places, or are likely to take them.
+    fn taken(&self) -> usize {
+        self.old + self.doubtful
+    }
+
     /// It is tight from when all places are taken until they have not been for a while: those that waited are likely to take them
     /// again.
     fn settle(&mut self, most: usize, now: Instant) {
@@ -106,7 +128,7 @@ impl Share {
 
 impl<D> Seen<D> {
     fn new(project: ProjectId) -> Self {
-        Self { project, waiting: VecDeque::new(), running: 0, quick: None, slow: false }
+        Self { project, waiting: VecDeque::new(), running: 0, quick: None, slow: None }
     }
 
     /// What was answered while the long ones began to hang counts too.
@@ -128,7 +150,6 @@ impl<D: Aimed> Hand<D> {
             all: Share::default(),
             projects: HashMap::new(),
             young: 0,
-            slow: 0,
             forget_at: REMEMBERED,
         }
     }
@@ -143,24 +164,36 @@ impl<D: Aimed> Hand<D> {
         if room >= worth_it.max(1) { room } else { 0 }
     }
 
-    /// Takes claimed deliveries, and gives back those that may not begin and that there is no room for. Says whether it is because of
-    /// their own target or project that they may not.
-    pub(super) fn take(&mut self, ready: Vec<D>) -> Vec<(D, bool)> {
+    /// Takes claimed deliveries, and gives back those that may not begin and that there is no room for. Says after which time it is
+    /// worth it to come back: when the attempts that are in its way, of its own target or project, have ended; else in a moment.
+    pub(super) fn take(&mut self, ready: Vec<D>) -> Vec<(D, Duration)> {
         let mut room = (self.slots * IN_HAND / 2).saturating_sub(self.held());
+        let mut of_projects = self.held_of_projects();
         let mut refused = Vec::new();
         for ready in ready {
             let stranger = Seen::new(ready.project());
             let seen = self.targets.get(&ready.target()).unwrap_or(&stranger);
-            let held = !self.lets(seen);
-            if held && room == 0 {
-                let own_fault = !self.lets_own(seen);
-                refused.push((ready, own_fault));
-            } else {
-                room -= usize::from(held);
+            let held = of_projects.entry(seen.project).or_default();
+            if self.lets(seen) {
                 self.wait(ready);
+            } else if *held < 2 * room {
+                (*held, room) = (*held + 1, room - 1);
+                self.wait(ready);
+            } else {
+                let pause = self.pause(seen);
+                refused.push((ready, pause));
             }
         }
         refused
+    }
+
+    /// After which time it is worth it to come back for one that may not begin.
+    fn pause(&self, seen: &Seen<D>) -> Duration {
+        match seen.slow {
+            None if self.lets_own(seen) => PATIENCE,
+            Some(_) if self.lets_own(seen) && self.lets_doubtful(seen) => PATIENCE,
+            slow => slow.unwrap_or(Duration::MAX),
+        }
     }
 
     fn wait(&mut self, ready: D) {
@@ -186,34 +219,33 @@ impl<D: Aimed> Hand<D> {
         if !seen.waiting.is_empty() {
             self.turns.push_back(target);
         }
-        let (project, slow) = (seen.project, seen.slow);
+        let (project, doubtful) = (seen.project, seen.quick.is_none());
         let tight = self.tight(project);
         let unproven = self.targets.get(&target).is_some_and(|seen| !seen.answered_since(tight));
         self.waiting -= 1;
         self.young += 1;
-        self.slow += usize::from(slow);
-        if unproven {
-            self.all.unproven += 1;
-            self.projects.entry(project).or_default().unproven += 1;
+        if doubtful || unproven {
+            self.all.begins(doubtful, unproven);
+            self.projects.entry(project).or_default().begins(doubtful, unproven);
         }
-        Some((ready, Turn { target, project, slow, unproven, long: false }))
+        Some((ready, Turn { target, project, doubtful, unproven, long: None }))
     }
 
     /// An attempt is a long one from now on.
     pub(super) fn turned_long(&mut self, turn: &mut Turn, now: Instant) {
         self.no_longer_young(turn);
-        turn.long = true;
+        turn.long = Some(now);
         self.all.old += 1;
         self.projects.entry(turn.project).or_default().old += 1;
         self.settle(turn.project, now);
         if let Some(seen) = self.targets.get_mut(&turn.target) {
-            (seen.quick, seen.slow) = (None, true);
+            (seen.quick, seen.slow) = (None, seen.slow.or(Some(Duration::MAX)));
         }
     }
 
     /// A turn is over. `attempted` says whether anything was sent: if not, it tells nothing of the target.
     pub(super) fn ended(&mut self, turn: &Turn, attempted: bool, now: Instant) {
-        if turn.long {
+        if turn.is_long() {
             self.all.old -= 1;
             self.of(turn.project, |project| project.old -= 1);
         } else {
@@ -222,8 +254,10 @@ impl<D: Aimed> Hand<D> {
         self.settle(turn.project, now);
         if let Some(seen) = self.targets.get_mut(&turn.target) {
             seen.running -= 1;
-            if attempted && !turn.long {
-                (seen.quick, seen.slow) = (Some(now), false);
+            match turn.long {
+                Some(since) => seen.slow = Some(now.duration_since(since) + PATIENCE),
+                None if attempted => (seen.quick, seen.slow) = (Some(now), None),
+                None => {}
             }
         }
         self.forget(now);
@@ -231,10 +265,9 @@ impl<D: Aimed> Hand<D> {
 
     fn no_longer_young(&mut self, turn: &Turn) {
         self.young -= 1;
-        self.slow -= usize::from(turn.slow);
-        if turn.unproven {
-            self.all.unproven -= 1;
-            self.of(turn.project, |project| project.unproven -= 1);
+        if turn.doubtful || turn.unproven {
+            self.all.is_over(turn);
+            self.of(turn.project, |project| project.is_over(turn));
         }
     }
 
@@ -247,7 +280,7 @@ impl<D: Aimed> Hand<D> {
     fn of(&mut self, project: ProjectId, change: impl FnOnce(&mut Share)) {
         let Some(share) = self.projects.get_mut(&project) else { return };
         change(share);
-        if share.old + share.unproven == 0 && share.tight.is_none() {
+        if share.taken() + share.unproven == 0 && share.tight.is_none() {
             self.projects.remove(&project);
         }
     }
@@ -268,7 +301,12 @@ impl<D: Aimed> Hand<D> {
         self.all.old.saturating_sub(self.places)
     }
 
-    /// The places that one project may have, and slow targets together.
+    /// The places that doubtful targets may have.
+    fn most_of_doubtful(&self) -> usize {
+        (self.places - self.places / 4).max(1)
+    }
+
+    /// The places that one project may have.
     fn most_of_one(&self) -> usize {
         (self.places / 2).max(1)
     }
@@ -286,27 +324,42 @@ impl<D: Aimed> Hand<D> {
     fn lets(&self, seen: &Seen<D>) -> bool {
         let tight = self.all.tight;
         let of_all = tight.is_none() || self.all.unproven < (self.slots.saturating_sub(self.stuck()) / 2).max(1);
-        self.lets_own(seen) && (seen.answered_since(tight) || of_all && seen.running == 0)
+        self.lets_own(seen) && self.lets_doubtful(seen) && (seen.answered_since(tight) || of_all && seen.running == 0)
     }
 
     /// Whether neither the target nor its project is a reason.
     fn lets_own(&self, seen: &Seen<D>) -> bool {
         let most = self.most_of_one();
-        if seen.slow && self.all.old + self.slow >= most {
-            return false;
-        }
         self.projects.get(&seen.project).is_none_or(|share| {
             seen.answered_since(share.tight) || share.old + share.unproven < most && seen.running == 0
         })
     }
 
+    /// Whether there is a place for it, if it is likely to need one.
+    fn lets_doubtful(&self, seen: &Seen<D>) -> bool {
+        let left = self.most_of_doubtful().saturating_sub(self.all.taken());
+        let most = if seen.slow.is_none() { (2 * left).max(1) } else { 2 * left };
+        seen.quick.is_some() || self.projects.get(&seen.project).map_or(0, Share::taken) < most
+    }
+
+    /// Targets for which something waits that may not begin.
+    fn held_back(&self) -> impl Iterator<Item = &Seen<D>> {
+        let none = self.all.taken() == 0 && self.projects.is_empty();
+        let waiting = self.turns.iter().take_while(move |_| !none).filter_map(|target| self.targets.get(target));
+        waiting.filter(|seen| !self.lets(seen))
+    }
+
     /// How many of those that wait may not begin.
     fn held(&self) -> usize {
-        if self.all.old + self.slow == 0 && self.projects.is_empty() {
-            return 0;
+        self.held_back().map(|seen| seen.waiting.len()).sum()
+    }
+
+    fn held_of_projects(&self) -> HashMap<ProjectId, usize> {
+        let mut of_projects = HashMap::new();
+        for seen in self.held_back() {
+            *of_projects.entry(seen.project).or_default() += seen.waiting.len();
         }
-        let waiting = self.turns.iter().filter_map(|target| self.targets.get(target));
-        waiting.filter(|seen| !self.lets(seen)).map(|seen| seen.waiting.len()).sum()
+        of_projects
     }
 
     /// A target that is forgotten is not known to be quick, which matters only while it is tight.

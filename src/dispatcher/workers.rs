@@ -123,13 +123,13 @@ impl Workers {
         Ok(Some(Place(Arc::clone(&self.shared), project)))
     }
 
-    /// Hands deliveries to workers. What there is no room for is given back, and its lane is left alone for as long as an attempt
-    /// lasts if its own target or project is in its way, as no attempt there ends sooner; else for a moment.
+    /// Hands deliveries to workers. What there is no room for is given back, and its lane is left alone for a while, at most for as
+    /// long as an attempt lasts.
     pub(super) async fn take(&self, ready: Vec<Ready>) {
         let refused = lock(&self.shared.hand).take(ready);
         self.staff();
-        for (ready, own_fault) in refused {
-            let pause = if own_fault { self.shared.inner.settings.timeout } else { PATIENCE };
+        for (ready, pause) in refused {
+            let pause = pause.min(self.shared.inner.settings.timeout);
             let release = Settlement::new(ready.claimed.lease, Next::Release(Duration::ZERO));
             self.settle(release.close_lane(pause, Hold::Crowded)).await;
         }

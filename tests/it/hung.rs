@@ -11,11 +11,13 @@ use crate::support::events::push_to;
 use crate::support::sending::{Running, loopback};
 use crate::support::simulated::{Answer, Simulated};
 
-/// When they stop.
-const AT: Duration = Duration::from_secs(20);
+/// When they stop, if they did not hang from the beginning.
+const LATER: Duration = Duration::from_secs(20);
 /// How long it is looked at.
 const UNTIL: Duration = Duration::from_secs(80);
-const ANSWERS_IN: Duration = Duration::from_millis(20);
+/// How long one that answers takes for it.
+const QUICK: Duration = Duration::from_millis(20);
+const SLOW: Duration = Duration::from_secs(1);
 /// The first project of those that stop.
 const HUNG: i64 = 1_000_000;
 
@@ -28,13 +30,15 @@ struct Scene {
     live: usize,
     /// How often each target gets an event.
     every: Duration,
+    stop_at: Duration,
+    answers_in: Duration,
 }
 
 /// The longest time that a delivery to one of those that do not stop waited for its attempt.
 async fn wait_beside(scene: Scene) -> Duration {
-    let receivers = Simulated::new(|host, at| {
-        let hangs = at >= AT && host.starts_with("hung");
-        Answer::new(200, if hangs { Duration::from_secs(3600) } else { ANSWERS_IN })
+    let receivers = Simulated::new(move |host, at| {
+        let hangs = at >= scene.stop_at && host.starts_with("hung");
+        Answer::new(200, if hangs { Duration::from_secs(3600) } else { scene.answers_in })
     });
     let store = MemoryStore::with_bound(2_000_000).max_bytes(usize::MAX);
     let hung: Vec<_> = (0..scene.projects).map(|n| ProjectId(HUNG + n as i64)).collect();
@@ -66,37 +70,65 @@ async fn wait_beside(scene: Scene) -> Duration {
     longest
 }
 
-/// With both kinds of settings, beside a thousand live ones. Nobody can know that a receiver hangs before it has kept an attempt
+/// Beside a thousand live ones that answer quickly. Nobody can know that a receiver hangs before it has kept an attempt
 /// waiting, and for that time all slots may be taken.
-async fn nobody_waits(hung: usize, projects: usize, every: u64, most: u64) {
-    for settings in [Settings::harbor(), Settings::extended()] {
-        let scene = Scene { settings, hung, projects, live: 10 * EACH, every: Duration::from_secs(every) };
-        let longest = wait_beside(scene).await;
-        assert!(longest <= Duration::from_secs(most), "{longest:?}");
-    }
+fn scene(settings: Settings, hung: usize, projects: usize, every: u64) -> Scene {
+    let every = Duration::from_secs(every);
+    Scene { settings, hung, projects, live: 10 * EACH, every, stop_at: LATER, answers_in: QUICK }
+}
+
+fn both() -> [Settings; 2] {
+    [Settings::harbor(), Settings::extended()]
+}
+
+async fn assert_wait(scene: Scene, most: u64) {
+    let longest = wait_beside(scene).await;
+    assert!(longest <= Duration::from_secs(most), "{longest:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_that_hang_delay_nobody() {
-    nobody_waits(100, 1, 1, 2).await;
-    nobody_waits(100, 1, 20, 2).await;
+    for (settings, every) in both().into_iter().flat_map(|settings| [1, 20].map(|every| (settings.clone(), every))) {
+        assert_wait(scene(settings.clone(), 100, 1, every), 2).await;
+        assert_wait(scene(settings, 100, 100, every), 2).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_of_one_project_that_hang_delay_nobody() {
-    nobody_waits(1000, 1, 2, 2).await;
-    nobody_waits(1000, 1, 20, 2).await;
+    for settings in both() {
+        assert_wait(scene(settings.clone(), 1000, 1, 2), 2).await;
+        assert_wait(scene(settings, 1000, 1, 20), 2).await;
+    }
 }
 
+/// Of which nobody knows that they ever answered.
 #[tokio::test(start_paused = true)]
-async fn a_hundred_of_a_hundred_projects_that_hang_delay_nobody() {
-    nobody_waits(100, 100, 1, 2).await;
-    nobody_waits(100, 100, 20, 2).await;
+async fn a_thousand_of_one_project_that_never_answered_delay_nobody() {
+    for settings in both() {
+        let scene = Scene { stop_at: Duration::ZERO, ..scene(settings, 1000, 1, 20) };
+        assert_wait(scene, 2).await;
+    }
+}
+
+/// A hundred attempts of a second each, all at once, in what a project has of the places beside one and beside four that fill theirs:
+/// eleven and nine. Four that take theirs before the hundred come leave less, until their attempts have ended.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_that_hang_leave_places_for_slow_ones_of_others() {
+    for (settings, (projects, most)) in
+        both().into_iter().flat_map(|settings| [(1, 10), (4, 30)].map(|of| (settings.clone(), of)))
+    {
+        let scene = Scene { answers_in: SLOW, live: EACH, ..scene(settings, 1000, projects, 20) };
+        assert_wait(scene, most).await;
+    }
 }
 
 /// More of them than there are places, and all in projects of their own: each has to be found out by an attempt, and that takes as many
 /// times an attempt's time as they are times the places and half of the slots.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_of_a_thousand_projects_that_hang_delay_others_until_they_are_known() {
-    nobody_waits(1000, 1000, 20, 1000_u64.div_ceil(64 + 32) * 10).await;
+    for settings in both() {
+        let most = settings.timeout.as_secs() * 1000_u64.div_ceil(64 + 32);
+        assert_wait(scene(settings, 1000, 1000, 20), most).await;
+    }
 }

@@ -88,10 +88,11 @@ impl Played {
 
     fn check(&self) {
         let hand = &self.hand;
-        let long = self.turns.iter().filter(|turn| turn.long).count();
+        let long = self.turns.iter().filter(|turn| turn.is_long()).count();
         assert_eq!((hand.young, hand.all.old), (self.turns.len() - long, long));
-        assert_eq!(hand.slow, self.turns.iter().filter(|turn| turn.slow && !turn.long).count());
-        assert_eq!(hand.all.unproven, self.turns.iter().filter(|turn| turn.unproven && !turn.long).count());
+        assert_eq!(hand.all.doubtful, self.turns.iter().filter(|turn| turn.doubtful && !turn.is_long()).count());
+        assert_eq!(hand.all.unproven, self.turns.iter().filter(|turn| turn.unproven && !turn.is_long()).count());
+        assert_eq!(hand.projects.values().map(|share| share.doubtful).sum::<usize>(), hand.all.doubtful);
         assert_eq!(hand.projects.values().map(|share| share.old).sum::<usize>(), long);
         assert_eq!(hand.waiting, self.taken - self.begun);
         assert_eq!(hand.waiting, hand.targets.values().map(|seen| seen.waiting.len()).sum::<usize>());
