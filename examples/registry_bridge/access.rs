@@ -39,8 +39,9 @@ impl Access {
         }))
     }
 
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
-        let Some(expected) = &self.0 else { return true };
+    /// Whether these are the headers of somebody who may come in.
+    pub(crate) fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let Some(expected) = &self.0 else { return is_called_by_address(headers) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
         match given {
             Some((scheme, given)) if scheme.eq_ignore_ascii_case("basic") => same(given.trim(), &expected.basic),
@@ -77,17 +78,27 @@ fn is_foreign(request: &Request) -> bool {
     }
 }
 
+/// What is answered to those who may not come in.
+fn refused(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({ "errors": [{ "code": code, "message": message }] }))).into_response()
+}
+
 /// Stands before everything but `/healthz` and the console's own files.
 pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
     if is_foreign(&request) {
-        let body = Json(json!({ "errors": [{ "code": "FORBIDDEN", "message": "forbidden" }] }));
-        return (StatusCode::FORBIDDEN, body).into_response();
+        return refused(StatusCode::FORBIDDEN, "FORBIDDEN", "forbidden");
     }
     if access.lets_in(request.headers()) {
         return next.run(request).await;
     }
-    let body = Json(json!({ "errors": [{ "code": "UNAUTHORIZED", "message": "unauthorized" }] }));
-    let mut response = (StatusCode::UNAUTHORIZED, body).into_response();
+    if access.0.is_none() {
+        return refused(
+            StatusCode::FORBIDDEN,
+            "FORBIDDEN",
+            "without --admin-token, call the bridge localhost or by its address",
+        );
+    }
+    let mut response = refused(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "unauthorized");
     // At the challenge a browser opens a window of its own. A page that asks by itself says so with this header.
     if !request.headers().contains_key("x-requested-with") {
         let challenge = HeaderValue::from_static("Basic realm=\"registry_bridge\", charset=\"UTF-8\"");
@@ -100,8 +111,7 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
 #[async_trait]
 impl Authorizer for Access {
     async fn caller(&self, head: &Parts) -> Result<Option<Caller>> {
-        let open_to_sites = self.0.is_none() && !is_called_by_address(head);
-        Ok((self.lets_in(&head.headers) && !open_to_sites).then(|| Caller::admin(ADMIN)))
+        Ok(self.lets_in(&head.headers).then(|| Caller::admin(ADMIN)))
     }
 
     async fn may(&self, _: &Caller, _: ProjectId, _: Action) -> Result<bool> {
@@ -111,9 +121,9 @@ impl Authorizer for Access {
 
 /// Whether the client calls this machine by its address or as `localhost`. A site on the internet whose name leads here, so
 /// that its pages count as ours in the browser, has another name.
-fn is_called_by_address(head: &Parts) -> bool {
-    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    let Some(host) = host.as_ref().or(head.uri.authority()) else { return false };
+fn is_called_by_address(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let Some(host) = host else { return false };
     let name = host.host().trim_matches(['[', ']']);
     name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
 }

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! Policies and history are there in Harbor's REST API under `/api/v2.0`, and more under `/api/webhooks/v1`. Beyond loopback
-//! `--admin-token TOKEN` must be given: everything but `/healthz` and the console's own files then asks for it, as password of
-//! the user `admin` or as Bearer. The registry sends it with `headers: {Authorization: [Bearer TOKEN]}` in its endpoint. Built
+//! `--admin-token TOKEN` must be given: everything but the status at `/healthz` and the console's own files then asks for it, as password
+//! of the user `admin` or as Bearer. Without it the bridge must be called `localhost`, or by its address. The registry sends it with `headers: {Authorization: [Bearer TOKEN]}` in its endpoint. Built
 //! with the feature `console`, there is a page for all of it at `/`.
 //!
 //! It ends with 0 after SIGTERM or SIGINT, with 2 if a flag, a policy or a setting is wrong, with 1 on other faults.
@@ -94,8 +94,8 @@ async fn start(options: &Options) -> Result<(TcpListener, Router, Webhooks), Str
     upsert(&hooks, policies).await?;
     let reader = Reader { projects, registry: options.public_endpoint.clone() };
     let listener = TcpListener::bind(options.listen).await.map_err(|e| format!("--listen {}: {e}", options.listen))?;
-    let bridge = Bridge::new(hooks.clone(), reader, metrics);
-    Ok((listener, server::router(bridge, access), hooks))
+    let bridge = Bridge::new(hooks.clone(), reader, metrics, access);
+    Ok((listener, server::router(bridge), hooks))
 }
 
 async fn builder(options: &Options) -> Result<Builder, String> {

@@ -24,8 +24,8 @@ use crate::access::Access;
 /// in Prometheus' text format.
 ///
 /// Policies, history and the switch are there in Harbor's own REST API under /api/v2.0, and more under /api/webhooks/v1. With
-/// --admin-token everything but /healthz and the console's own files needs the token: as password of the user `admin` (Basic),
-/// or as Bearer. Built with the feature `console`, there is a page for all of it at /.
+/// --admin-token everything but the status at /healthz and the console's own files needs the token: as password of the user
+/// `admin` (Basic), or as Bearer. Built with the feature `console`, there is a page for all of it at /.
 #[derive(Debug, Parser)]
 #[command(name = "registry_bridge")]
 pub(crate) struct Options {
@@ -33,8 +33,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// What everything but /healthz asks for: `Authorization: Bearer TOKEN`, or Basic with the user `admin`. Without it,
-    /// whoever reaches the address may do everything, so it must be a loopback address then.
+    /// What everything but the status at /healthz asks for: `Authorization: Bearer TOKEN`, or Basic with the user `admin`. Without
+    /// it, whoever reaches the address may do everything, so it must be a loopback address then, and called so or `localhost`.
     ///
     /// Other users of this machine may see it in the list of processes.
     #[arg(long, value_name = "TOKEN")]

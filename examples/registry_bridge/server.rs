@@ -13,10 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use harbor_webhook::event::Payload;
+use harbor_webhook::health::{Health, Waiting};
 use harbor_webhook::router::{RouterOptions, webhook_router};
 use harbor_webhook::{Error, ErrorKind, Event, ProjectId, Webhooks};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::access::{Access, Projects, guard};
 use crate::distribution::Reader;
@@ -30,17 +31,19 @@ pub(crate) struct Bridge {
     pub(crate) hooks: Webhooks,
     pub(crate) reader: Reader,
     metrics: PrometheusHandle,
+    access: Access,
     /// Notifications of repositories without a project, since the start.
     strangers: AtomicU64,
 }
 
 impl Bridge {
-    pub(crate) fn new(hooks: Webhooks, reader: Reader, metrics: PrometheusHandle) -> Self {
-        Self { hooks, reader, metrics, strangers: AtomicU64::new(0) }
+    pub(crate) fn new(hooks: Webhooks, reader: Reader, metrics: PrometheusHandle, access: Access) -> Self {
+        Self { hooks, reader, metrics, access, strangers: AtomicU64::new(0) }
     }
 }
 
-pub(crate) fn router(bridge: Bridge, access: Access) -> Router {
+pub(crate) fn router(bridge: Bridge) -> Router {
+    let access = bridge.access.clone();
     let projects = Projects::new(&bridge.reader.projects);
     let api = webhook_router(bridge.hooks.clone(), access.clone(), projects, RouterOptions::default());
     let bridge = Arc::new(bridge);
@@ -111,30 +114,42 @@ async fn event(
 
 /// What waits, and in `problems` what is stuck, in words. The status is `ok` as long as the store answers, and 503 if it does
 /// not: what stands among the problems is for people, and a restart would mend none of it.
-async fn healthz(State(bridge): State<Arc<Bridge>>) -> Response {
+///
+/// Whoever has no token learns the status only: errors name receivers and what lies behind them.
+async fn healthz(State(bridge): State<Arc<Bridge>>, headers: HeaderMap) -> Response {
     let health = bridge.hooks.health().await;
-    let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
-    let Some(waiting) = &health.waiting else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(json!(health))).into_response();
-    };
-    Json(json!({
-        "status": "ok",
-        "problems": health.problems,
-        "outbox": waiting.events,
-        "oldest_event_seconds": seconds(waiting.oldest_event),
-        "waiting": waiting.deliveries,
-        "oldest_waiting_seconds": seconds(waiting.oldest_delivery),
-        "parked": waiting.parked,
-        "dead": waiting.dead,
-        "closed_lanes": health.closed_lanes.len(),
-        "lanes": health.closed_lanes,
-        "set_aside": waiting.set_aside,
-        "ignored_unknown_project": bridge.strangers.load(Ordering::Relaxed),
-        "run": health.run,
-        "store_faults": health.store_faults,
-        "failed_attempts": health.failed_attempts,
-    }))
-    .into_response()
+    let is_known = bridge.access.lets_in(&headers);
+    match &health.waiting {
+        None => {
+            let body = if is_known { json!(health) } else { json!({ "status": "unavailable" }) };
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(body)).into_response()
+        }
+        Some(waiting) if is_known => Json(bridge.in_full(&health, waiting)).into_response(),
+        Some(_) => Json(json!({ "status": "ok" })).into_response(),
+    }
+}
+
+impl Bridge {
+    fn in_full(&self, health: &Health, waiting: &Waiting) -> Value {
+        let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
+        json!({
+            "status": "ok",
+            "problems": health.problems,
+            "outbox": waiting.events,
+            "oldest_event_seconds": seconds(waiting.oldest_event),
+            "waiting": waiting.deliveries,
+            "oldest_waiting_seconds": seconds(waiting.oldest_delivery),
+            "parked": waiting.parked,
+            "dead": waiting.dead,
+            "closed_lanes": health.closed_lanes.len(),
+            "lanes": health.closed_lanes,
+            "set_aside": waiting.set_aside,
+            "ignored_unknown_project": self.strangers.load(Ordering::Relaxed),
+            "run": health.run,
+            "store_faults": health.store_faults,
+            "failed_attempts": health.failed_attempts,
+        })
+    }
 }
 
 /// Prometheus' text format.

@@ -68,12 +68,14 @@ fn all_but_healthz_asks_for_the_token() {
         for path in ["/distribution", "/projects/2/events", POLICIES] {
             assert_eq!(bridge.post(path, headers, "{}").0, 401, "{path} {headers}");
         }
-        assert_eq!(bridge.get_with("/healthz", headers).0, 200);
+        // Errors name receivers: without the token there is only the status.
+        assert_eq!(bridge.get_with("/healthz", headers), (200, r#"{"status":"ok"}"#.to_owned()));
         // The console holds nothing, and asks for the token itself.
         #[cfg(feature = "console")]
         assert_eq!(bridge.get_with("/", headers).0, 200);
     }
     for headers in [BASIC, BEARER] {
+        assert!(bridge.get_with("/healthz", headers).1.contains("failed_attempts"));
         for path in ["/metrics", POLICIES, "/api/webhooks/v1/session", "/api/webhooks/v1/openapi.json"] {
             assert_eq!(bridge.get_with(path, headers).0, 200, "{path}");
         }
@@ -93,16 +95,22 @@ fn an_open_bridge_is_for_this_machine() {
     let (status, session) = bridge.get_as(bridge.address.to_string(), "/api/webhooks/v1/session", "");
     assert_eq!(status, 200, "{session}");
     assert_eq!(bridge.get_as("localhost:80", "/api/webhooks/v1/session", "").0, 200);
+    assert!(bridge.healthz()["failed_attempts"].is_array());
     // A page whose name leads to this machine counts as its own site in the browser.
-    assert_eq!(bridge.get_as("rebound.example", "/api/webhooks/v1/session", "").0, 401);
-    assert_eq!(bridge.get_as("rebound.example", POLICIES, "").0, 401);
+    for path in ["/api/webhooks/v1/session", POLICIES, "/metrics", "/distribution", "/nothing"] {
+        let (status, answer) = bridge.get_as("rebound.example", path, "");
+        assert!(status == 403 && answer.contains("localhost"), "{path} {status} {answer}");
+    }
+    let answer = bridge.post_as("rebound.example", "/projects/2/events", "", &push("3.20"));
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert_eq!(bridge.get_as("rebound.example", "/healthz", "").1, r#"{"status":"ok"}"#);
 
     for foreign in ["Sec-Fetch-Site: cross-site\r\n", "Origin: https://evil.example\r\n", "Origin: null\r\n"] {
         for path in ["/distribution", "/projects/2/events", POLICIES] {
             assert_eq!(bridge.post(path, foreign, &push("3.20")).0, 403, "{path} {foreign}");
         }
     }
-    assert_eq!(bridge.post("/projects/2/events", "Origin: http://x\r\n", &push("3.20")).0, 202);
+    assert_eq!(bridge.post("/projects/2/events", "Origin: http://localhost\r\n", &push("3.20")).0, 202);
 
     let refused = tempfile::tempdir().unwrap();
     let (code, words) = refused_start(refused.path(), &["--store", "memory", "--listen", "0.0.0.0:0"]);

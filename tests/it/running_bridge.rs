@@ -58,13 +58,14 @@ impl Bridge {
 
     /// POSTs a body; the whole answer.
     pub(crate) fn post_whole(&self, path: &str, headers: &str, body: &str) -> String {
+        self.post_as("localhost", path, headers, body)
+    }
+
+    /// The same for a client that calls the bridge so.
+    pub(crate) fn post_as(&self, host: &str, path: &str, headers: &str, body: &str) -> String {
         let length = body.len();
-        exchange(
-            self.address,
-            &format!(
-                "POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            ),
-        )
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n");
+        exchange(self.address, &format!("{head}Connection: close\r\n\r\n{body}"))
     }
 
     pub(crate) fn healthz(&self) -> serde_json::Value {
@@ -73,7 +74,8 @@ impl Bridge {
 
     /// The body of what is there.
     pub(crate) fn get(&self, path: &str) -> String {
-        let answer = exchange(self.address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+        let answer =
+            exchange(self.address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         let (status, body) = split(&answer);
         assert_eq!(status, 200, "{body}");
         body
@@ -81,7 +83,7 @@ impl Bridge {
 
     /// The status and the body of whatever is answered.
     pub(crate) fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
-        self.get_as("x", path, headers)
+        self.get_as("localhost", path, headers)
     }
 
     /// The same for a client that calls the bridge so.
@@ -93,7 +95,8 @@ impl Bridge {
     /// POSTs a body, to a bridge that may be gone before it has answered.
     pub(crate) fn try_post(&self, path: &str, body: &str) -> Option<(u16, String)> {
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
         try_exchange(self.address, &(head + body))
     }
 
