@@ -24,8 +24,9 @@ use crate::store::{Filter, Page};
 
 /// Policies whose last triggers are shown, the newest.
 const POLICIES: usize = 500;
-/// Deliveries of each that are looked at, the newest.
-const DELIVERIES: usize = 1000;
+/// Deliveries that are looked at, the newest of each policy: in all, and of one at most.
+const DELIVERIES: usize = 20_000;
+const OF_ONE: usize = 1000;
 
 /// The deliveries of a policy as Harbor showed them before it had executions.
 pub(super) async fn jobs(api: &Api, ask: Ask) -> Answer {
@@ -69,8 +70,9 @@ pub(super) async fn last_triggers(api: &Api, ask: Ask) -> Answer {
     let project = api.project(&ask, Action::Read).await?;
     let policies = api.policies_of(&project).await?;
     let mut triggers = Vec::new();
+    let newest = Page::first((DELIVERIES / policies.len().clamp(1, POLICIES)).min(OF_ONE));
     for policy in policies.iter().take(POLICIES) {
-        let last = api.last_of(policy).await?;
+        let last = api.last_of(policy, newest).await?;
         triggers.extend(policy.event_types.iter().map(|event_type| LastTrigger {
             creation_time: millis(policy.creation_time),
             enabled: policy.enabled,
@@ -87,8 +89,8 @@ const NEVER: &str = "0001-01-01T00:00:00.000Z";
 
 impl Api {
     /// The newest delivery of each event type.
-    async fn last_of(&self, policy: &Policy) -> Result<HashMap<EventType, DateTime<Utc>>, Refusal> {
-        let newest = self.hooks.deliveries(&Filter::policy(policy.id), Page::first(DELIVERIES)).await?;
+    async fn last_of(&self, policy: &Policy, page: Page) -> Result<HashMap<EventType, DateTime<Utc>>, Refusal> {
+        let newest = self.hooks.deliveries(&Filter::policy(policy.id), page).await?;
         // The newest comes first, and stays when the older ones are put in before it.
         Ok(newest.iter().rev().map(|delivery| (delivery.event_type, delivery.created_at)).collect())
     }

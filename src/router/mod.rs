@@ -17,7 +17,7 @@
 //! * A project's number must be one that exists. Harbor creates policies in projects that do not.
 //! * A policy of another project is told from one that does not exist only to those who may read that project.
 //! * `page_size=0` gives 1000 entries at most, and links to the next; in Harbor it gives everything.
-//! * A project has at most 2000 policies, and a policy 100 targets: [`RouterOptions`].
+//! * A project has at most 2000 policies, with 2000 targets together, and a policy 100 targets: [`RouterOptions`].
 //! * Executions can be filtered and sorted by anything in Harbor. Here the store answers filters by event type, final status, id and start
 //!   time, and the order of time; for anything else the newest 5000 of what the store selects are looked at.
 //! * Links keep escaped what would otherwise change their meaning.

@@ -16,6 +16,8 @@ pub struct RouterOptions {
     pub max_policies: usize,
     /// Targets that a policy may have: 100.
     pub max_targets: usize,
+    /// Targets that all policies of a project may have together: 2000. What shows a project, and each event in it, costs more with each.
+    pub max_project_targets: usize,
     /// The largest body of a request, in bytes: 1 MiB. A larger one is refused with status 413.
     pub max_body: usize,
     /// How long a client may take to send the body of a request: 30 seconds. A slower one is refused with status 408.
@@ -31,6 +33,7 @@ impl Default for RouterOptions {
             refuse_delete_while_waiting: false,
             max_policies: 2000,
             max_targets: 100,
+            max_project_targets: 2000,
             max_body: 1024 * 1024,
             body_timeout: Duration::from_secs(30),
         }

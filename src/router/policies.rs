@@ -37,7 +37,7 @@ pub(super) async fn list(api: &Api, ask: Ask) -> Answer {
 pub(super) async fn create(api: &Api, ask: Ask, body: Body) -> Answer {
     let project = api.project(&ask, Action::Create).await?;
     let sent = sent(api, &ask, body, 0).await?;
-    api.check_room(&project).await?;
+    api.check_room(&project, sent.targets.len()).await?;
     let mut draft = PolicyDraft::try_from(sent.clone()).map_err(|error| api.not_saved(error, &sent))?;
     draft.creator.clone_from(&ask.caller()?.name);
     let policy = api.hooks.policies().create(project.id, draft).await;
@@ -54,8 +54,12 @@ pub(super) async fn read(api: &Api, ask: Ask) -> Answer {
 }
 
 pub(super) async fn replace(api: &Api, ask: Ask, body: Body) -> Answer {
-    let (_, old) = api.policy(&ask, Action::Update).await?;
+    let (project, old) = api.policy(&ask, Action::Update).await?;
     let sent = sent(api, &ask, body, old.targets.len()).await?;
+    let more = sent.targets.len().saturating_sub(old.targets.len());
+    if more > 0 {
+        api.check_targets(&api.policies_of(&project).await?, more)?;
+    }
     let mut draft = sent.clone().replacing(&old).map_err(|error| api.not_saved(error, &sent))?;
     // It stays who it was: whoever may change a policy has not made it.
     draft.creator.clear();
@@ -118,13 +122,24 @@ impl Api {
     }
 
     /// Everything that lists a project's policies, and each event in it, costs more with each of them.
-    async fn check_room(&self, project: &Project) -> Result<(), Refusal> {
-        let most = self.options.max_policies;
-        // Whether there is one that would be too many.
-        let last = Page::first(1).skip(most.saturating_sub(1));
-        let full = most == 0 || !self.hooks.policies().list(PolicyFilter::Project(project.id), last).await?.is_empty();
-        let message = || format!("the project has {most} policies, and can have no more; delete one");
-        if full { Err(Refusal::new(StatusCode::CONFLICT, "CONFLICT", message())) } else { Ok(()) }
+    async fn check_room(&self, project: &Project, targets: usize) -> Result<(), Refusal> {
+        let (policies, most) = (self.policies_of(project).await?, self.options.max_policies);
+        if policies.len() >= most {
+            return Err(no_room(format!("the project has {most} policies, and can have no more; delete one")));
+        }
+        self.check_targets(&policies, targets)
+    }
+
+    /// Whether there can be so many targets more.
+    fn check_targets(&self, policies: &[Policy], more: usize) -> Result<(), Refusal> {
+        let has: usize = policies.iter().map(|policy| policy.targets.len()).sum();
+        let most = self.options.max_project_targets;
+        if has + more > most {
+            let message =
+                format!("the policies of a project can have {most} targets together, and have {has}; delete some");
+            return Err(no_room(message));
+        }
+        Ok(())
     }
 
     fn show(&self, policy: &Policy) -> HarborPolicy {
@@ -148,6 +163,10 @@ impl Api {
         });
         Refusal::from(error).field(field)
     }
+}
+
+fn no_room(message: String) -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, "CONFLICT", message)
 }
 
 impl Row for Policy {

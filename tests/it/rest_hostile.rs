@@ -173,6 +173,25 @@ async fn nobody_can_make_any_number_of_policies() {
     assert_eq!(api.call("POST", other, &policy).await.status, 201);
 }
 
+#[tokio::test]
+async fn nobody_can_make_any_number_of_targets() {
+    let mut options = RouterOptions::default();
+    options.max_project_targets = 4;
+    let api = Api::with(options).await;
+    let policy = |name: &str, targets: usize| {
+        let targets = vec![json!({"type": "http", "address": "http://127.0.0.1:9/"}); targets];
+        json!({"name": name, "event_types": ["PUSH_ARTIFACT"], "targets": targets})
+    };
+    assert_eq!(api.call("POST", POLICIES, &policy("a", 2)).await.status, 201);
+    let refused = api.call("POST", POLICIES, &policy("b", 3)).await;
+    assert!(refused.status == 409 && refused.body.contains("4 targets together, and have 2"), "{refused:?}");
+    assert_eq!(api.call("POST", POLICIES, &policy("b", 2)).await.status, 201);
+    let one = format!("{POLICIES}/2");
+    assert_eq!(api.call("PUT", &one, &policy("b", 3)).await.status, 409);
+    assert_eq!(api.call("PUT", &one, &policy("b", 1)).await.status, 200);
+    assert_eq!(api.call("PUT", &one, &policy("b", 2)).await.status, 200);
+}
+
 /// A piece of a request target.
 fn piece() -> impl Strategy<Value = String> {
     let known = select(vec![
