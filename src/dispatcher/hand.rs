@@ -166,7 +166,7 @@ impl<D: Aimed> Hand<D> {
 
     /// Takes claimed deliveries, and gives back those that may not begin and that there is no room for. Says after which time it is
     /// worth it to come back: when the attempts that are in its way, of its own target or project, have ended; else in a moment.
-    pub(super) fn take(&mut self, ready: Vec<D>) -> Vec<(D, Duration)> {
+    pub(super) fn take(&mut self, ready: Vec<D>, now: Instant) -> Vec<(D, Duration)> {
         let mut room = (self.slots * IN_HAND / 2).saturating_sub(self.held());
         let mut of_projects = self.held_of_projects();
         let mut refused = Vec::new();
@@ -180,18 +180,22 @@ impl<D: Aimed> Hand<D> {
                 (*held, room) = (*held + 1, room - 1);
                 self.wait(ready);
             } else {
-                let pause = self.pause(seen);
+                let pause = self.pause(seen, refused.len(), now);
                 refused.push((ready, pause));
             }
         }
         refused
     }
 
-    /// After which time it is worth it to come back for one that may not begin.
-    fn pause(&self, seen: &Seen<D>) -> Duration {
+    /// After which time it is worth it to come back for one that may not begin, behind so many others. In a crowd that stays, the later
+    /// ones come later: all of them every moment would keep the store busy with nothing else.
+    fn pause(&self, seen: &Seen<D>, others: usize, now: Instant) -> Duration {
+        let stays = self.all.tight.is_some_and(|since| now >= since + 4 * PATIENCE);
+        let crowd = if stays { 4 * others / self.slots } else { 0 };
+        let moment = PATIENCE * (1 + crowd as u32);
         match seen.slow {
-            None if self.lets_own(seen) => PATIENCE,
-            Some(_) if self.lets_own(seen) && self.lets_doubtful(seen) => PATIENCE,
+            None if self.lets_own(seen) => moment,
+            Some(_) if self.lets_own(seen) && self.lets_doubtful(seen) => moment,
             slow => slow.unwrap_or(Duration::MAX),
         }
     }

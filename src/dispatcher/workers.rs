@@ -126,7 +126,7 @@ impl Workers {
     /// Hands deliveries to workers. What there is no room for is given back, and its lane is left alone for a while, at most for as
     /// long as an attempt lasts.
     pub(super) async fn take(&self, ready: Vec<Ready>) {
-        let refused = lock(&self.shared.hand).take(ready);
+        let refused = lock(&self.shared.hand).take(ready, instant());
         self.staff();
         for (ready, pause) in refused {
             let pause = pause.min(self.shared.inner.settings.timeout);

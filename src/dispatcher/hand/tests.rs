@@ -63,7 +63,7 @@ impl Played {
         match step {
             Step::Claimed(_) if self.hand.room() == 0 => {}
             Step::Claimed(target) => {
-                let refused = self.hand.take(vec![Ready(target)]);
+                let refused = self.hand.take(vec![Ready(target)], self.now);
                 self.taken += 1 - refused.len();
             }
             Step::Begins => {
@@ -120,4 +120,39 @@ proptest! {
         }
         prop_assert_eq!((played.taken, played.turns.len()), (played.begun, 0));
     }
+}
+
+/// A target, and its project.
+struct Own(i64);
+
+impl Aimed for Own {
+    fn target(&self) -> TargetId {
+        TargetId(self.0)
+    }
+
+    fn project(&self) -> ProjectId {
+        ProjectId(self.0)
+    }
+}
+
+/// The pauses of those that are given back, of so many targets of as many projects, when all places have been taken for so long, and
+/// the half of the slots that is for strangers.
+fn pauses(long_for: Duration) -> Vec<Duration> {
+    let (mut hand, begun) = (Hand::new(16), Instant::now());
+    for project in 0..8 + 4 {
+        hand.take(vec![Own(project)], begun);
+        let (_, mut turn) = hand.begin().unwrap();
+        if project < 8 {
+            hand.turned_long(&mut turn, begun);
+        }
+    }
+    let more = hand.take((100..300).map(Own).collect(), begun + long_for);
+    more.into_iter().map(|(_, pause)| pause).collect()
+}
+
+#[test]
+fn in_a_crowd_that_stays_the_later_ones_come_later() {
+    assert!(pauses(Duration::ZERO).iter().all(|pause| *pause == PATIENCE));
+    let later = pauses(4 * PATIENCE);
+    assert!(later.is_sorted() && later[0] == PATIENCE && *later.last().unwrap() > 20 * PATIENCE, "{later:?}");
 }
