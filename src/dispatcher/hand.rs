@@ -42,7 +42,7 @@ pub(super) struct Hand<D> {
     turns: VecDeque<TargetId>,
     waiting: usize,
     all: Share,
-    /// Those projects that have long attempts.
+    /// Those projects that have attempts of these kinds.
     projects: HashMap<ProjectId, Share>,
     young: usize,
     /// When this many targets are remembered, some are forgotten.
