@@ -92,6 +92,7 @@ async fn send(inner: &Inner, claimed: &Claimed, target: &Target) -> Result<Respo
     let mut request = Request::new(&target.address, claimed.body.bytes.clone(), &inner.destination);
     request.timeout = settings.timeout;
     request.max_response = settings.max_response;
+    request.project_id = Some(claimed.project_id);
     request.skip_cert_verify = target.skip_cert_verify;
     request.ca_bundle = target.options.ca_bundle.as_ref();
     request.client_identity = target.options.client_identity.as_ref();

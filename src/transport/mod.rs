@@ -17,6 +17,7 @@ pub use destination::{Blocked, DestinationPolicy, DestinationRule};
 pub use self::reqwest::ReqwestTransport;
 use crate::delivery::FailureKind;
 use crate::error::Result;
+use crate::id::ProjectId;
 use crate::policy::{Address, CaBundle, ClientIdentity, Target};
 
 /// Sends requests. The crate brings one on reqwest; a host may bring its own.
@@ -73,6 +74,8 @@ pub struct Request<'a> {
     pub client_identity: Option<&'a ClientIdentity>,
     /// Where connections may go.
     pub destination: &'a DestinationPolicy,
+    /// The project whose webhook it is, if it is one's: what is scarce in a transport should be shared between projects.
+    pub project_id: Option<ProjectId>,
 }
 
 impl<'a> Request<'a> {
@@ -88,6 +91,7 @@ impl<'a> Request<'a> {
             ca_bundle: None,
             client_identity: None,
             destination,
+            project_id: None,
         }
     }
 }

@@ -1,39 +1,11 @@
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
 
+use super::lookups::{Lookups, PROJECT};
+use crate::id::ProjectId;
 use crate::transport::{Blocked, DestinationPolicy};
-
-/// Names that are looked up at once. A lookup cannot be ended: it keeps a thread for as long as the system's resolver waits for name
-/// servers, ten seconds or more, however soon its attempt has ended. The runtime has 512 threads, which the host and the
-/// stores need too.
-const LOOKUPS: usize = 256;
-
-/// The right to look names up.
-#[derive(Clone, Debug)]
-pub(super) struct Lookups(Arc<Semaphore>);
-
-impl Default for Lookups {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKUPS)))
-    }
-}
-
-impl Lookups {
-    async fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
-        let permit = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
-        let name = name.to_owned();
-        let lookup = move || {
-            let found = (&*name, 0).to_socket_addrs().map(Iterator::collect);
-            drop(permit);
-            found
-        };
-        tokio::task::spawn_blocking(lookup).await.map_err(io::Error::other)?
-    }
-}
 
 /// Resolves names, and refuses an answer that holds a forbidden address.
 #[derive(Clone, Debug)]
@@ -46,8 +18,8 @@ pub(super) struct Guard {
 
 impl Guard {
     /// The addresses of a name, if a connection may go to every one of them.
-    pub(super) async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, Refused> {
-        let addrs = self.lookups.look_up(name).await.map_err(Unresolved)?;
+    pub(super) async fn look_up(&self, name: &str, project: Option<ProjectId>) -> Result<Vec<SocketAddr>, Refused> {
+        let addrs = self.lookups.look_up(name, project).await.map_err(Unresolved)?;
         for addr in &addrs {
             self.destination.judge(Some(name), self.port, addr.ip())?;
         }
@@ -57,9 +29,10 @@ impl Guard {
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.clone();
+        // Asked for here, within the request: what follows may go on in a task of its own.
+        let (guard, project) = (self.clone(), PROJECT.try_with(|project| *project).ok().flatten());
         Box::pin(async move {
-            let addrs = match guard.look_up(name.as_str()).await {
+            let addrs = match guard.look_up(name.as_str(), project).await {
                 Ok(addrs) => addrs,
                 Err(Refused::Blocked(blocked)) => return Err(blocked.into()),
                 Err(Refused::Unresolved(unresolved)) => return Err(unresolved.into()),

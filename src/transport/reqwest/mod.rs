@@ -1,6 +1,7 @@
 mod clients;
 mod failure;
 mod guard;
+mod lookups;
 mod tls;
 
 use std::fmt;
@@ -11,7 +12,8 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, Hea
 
 use self::clients::Clients;
 use self::failure::{failure, refused};
-use self::guard::{Guard, Lookups, Refused};
+use self::guard::{Guard, Refused};
+use self::lookups::{Lookups, PROJECT};
 use self::tls::Tls;
 use super::{Request, Response, Transport, TransportError};
 use crate::delivery::FailureKind;
@@ -100,7 +102,7 @@ impl ReqwestTransport {
         let (Some(Via { decides: false, .. }), Some(name)) = (&self.outside.proxy, url.domain()) else { return Ok(()) };
         let lookups = self.outside.lookups.clone();
         let guard = Guard { destination: destination.clone(), port: url.port_or_known_default(), lookups };
-        match tokio::time::timeout(request.timeout, guard.look_up(name)).await {
+        match tokio::time::timeout(request.timeout, guard.look_up(name, request.project_id)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(Refused::Blocked(blocked))) => Err(refused(&blocked)),
             Ok(Err(Refused::Unresolved(e))) => Err(TransportError::new(FailureKind::Dns, e.to_string())),
@@ -126,7 +128,8 @@ impl Transport for ReqwestTransport {
         let post = client.post(request.address.url().clone()).headers(headers(&request)?).body(request.body);
         let mut post = post.timeout(request.timeout.saturating_sub(started.elapsed())).build().map_err(failure)?;
         forget_user(post.url_mut());
-        read(client.execute(post).await.map_err(failure)?, request.max_response).await
+        let answer = PROJECT.scope(request.project_id, client.execute(post)).await;
+        read(answer.map_err(failure)?, request.max_response).await
     }
 
     fn check_target(&self, target: &Target) -> Result<()> {

@@ -17,7 +17,7 @@ use harbor_webhook::delivery::{DeadReason, FailureKind, Outcome, State};
 use harbor_webhook::policy::{Address, PolicyDraft, Target};
 use harbor_webhook::store::{Filter, MemoryStore, Page};
 use harbor_webhook::transport::{DestinationPolicy, Request, ReqwestTransport, Transport};
-use harbor_webhook::{EventType, Webhooks};
+use harbor_webhook::{EventType, ProjectId, Webhooks};
 
 use crate::support::events::{PROJECT, push};
 use crate::support::sending::{Running, end_state, impatient};
@@ -138,7 +138,7 @@ async fn inside() {
     own_listeners_are_denied(&sink).await;
     an_explicit_proxy_gets_only_what_is_allowed(&sink).await;
     a_blocked_delivery_is_dead_at_once(&sink).await;
-    names_that_nobody_answers_for_leave_threads_for_others().await;
+    names_that_nobody_answers_for_leave_threads_and_lookups_for_others().await;
     println!("{} connections made", sink::connections());
 }
 
@@ -306,14 +306,14 @@ async fn a_blocked_delivery_is_dead_at_once(sink: &Sink) {
 }
 
 /// A lookup lives on when its attempt has ended.
-async fn names_that_nobody_answers_for_leave_threads_for_others() {
+async fn names_that_nobody_answers_for_leave_threads_and_lookups_for_others() {
     let (transport, mut all) = (Arc::new(ReqwestTransport::new()), tokio::task::JoinSet::new());
     for n in 0..600 {
         let transport = Arc::clone(&transport);
         all.spawn(async move {
             let (address, to): (Address, _) = (format!("http://n{n}{}:8080/", dns::SILENT).parse().unwrap(), public());
             let mut request = Request::new(&address, Bytes::new(), &to);
-            request.timeout = Duration::from_millis(200);
+            (request.timeout, request.project_id) = (Duration::from_millis(200), Some(PROJECT));
             let kind = transport.send(request).await.unwrap_err().kind();
             assert!(matches!(kind, FailureKind::Timeout | FailureKind::Dns), "{kind:?}");
         });
@@ -322,4 +322,9 @@ async fn names_that_nobody_answers_for_leave_threads_for_others() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap().trim().parse::<usize>();
     assert!(threads.unwrap() < 400, "{status}");
+    // They are still being looked up. Another project's name is found in time.
+    let (address, to): (Address, _) = ("http://public.test:8080/".parse().unwrap(), public());
+    let mut request = Request::new(&address, Bytes::new(), &to);
+    (request.timeout, request.project_id) = (Duration::from_millis(500), Some(ProjectId(PROJECT.0 + 1)));
+    assert_eq!(transport.send(request).await.unwrap().status, 200);
 }
