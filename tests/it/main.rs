@@ -43,6 +43,7 @@ mod host_transactions;
 mod hours;
 mod hung;
 mod job_log;
+mod kept_connections;
 mod large_fan_out;
 #[cfg(feature = "signing")]
 mod leaks;

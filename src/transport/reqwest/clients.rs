@@ -5,6 +5,7 @@ use reqwest::{Client, ClientBuilder};
 
 use super::failure::chain;
 use super::guard::Guard;
+use super::kept::{Kept, PER_HOST};
 use super::tls::Tls;
 use super::{Outside, tls};
 use crate::delivery::FailureKind;
@@ -13,13 +14,31 @@ use crate::transport::{DestinationPolicy, Request, TransportError};
 /// The time to connect, within the time of the whole request.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Connections that rest longer are closed, so that a name which moved is looked up again.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// How many clients are kept, each with its connections; those that were not used for longest go.
 const MAX_CLIENTS: usize = 64;
 
-/// The clients that were made, the last used at the end.
+/// The clients that were made, and whose connections they keep.
 #[derive(Default)]
-pub(super) struct Clients(Mutex<Vec<(Key, Client)>>);
+pub(super) struct Clients(Mutex<Made>);
+
+#[derive(Default)]
+struct Made {
+    /// Those that are left, the last used at the end.
+    pairs: Vec<Pair>,
+    /// All that there were.
+    count: u64,
+    kept: Kept,
+}
+
+/// Two clients of a kind, each made when it is first needed.
+struct Pair {
+    key: Key,
+    number: u64,
+    /// It keeps connections for the next request.
+    keeps: Option<Client>,
+    once: Option<Client>,
+}
 
 /// What a client is made for. What was allowed when its connections were made is allowed to all that use them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,23 +64,36 @@ impl Key {
 impl Clients {
     /// The client for such requests; it is made if there is none yet.
     pub(super) fn get(&self, request: &Request<'_>, outside: &Outside) -> Result<Client, TransportError> {
-        let key = Key::new(request);
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = clients.iter().rposition(|(other, _)| *other == key) {
-            clients[at..].rotate_left(1);
-        } else {
-            let client = build(&key, outside)?;
-            if clients.len() == MAX_CLIENTS {
-                clients.remove(0);
-            }
-            clients.push((key, client));
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = made.pair(Key::new(request)).number;
+        let keeps = made.kept.keeps(number, request.address.url(), crate::clock::instant());
+        let at = made.pairs.len() - 1;
+        let Pair { key, keeps: kept, once, .. } = &mut made.pairs[at];
+        let (client, idle) = if keeps { (kept, PER_HOST) } else { (once, 0) };
+        if let Some(client) = client {
+            return Ok(client.clone());
         }
-        let (_, client) = &clients[clients.len() - 1];
-        Ok(client.clone())
+        Ok(client.insert(build(key, outside, idle)?).clone())
     }
 }
 
-fn build(key: &Key, outside: &Outside) -> Result<Client, TransportError> {
+impl Made {
+    /// Those of this kind, which are the last ones from now on.
+    fn pair(&mut self, key: Key) -> &Pair {
+        if let Some(at) = self.pairs.iter().rposition(|pair| pair.key == key) {
+            self.pairs[at..].rotate_left(1);
+        } else {
+            if self.pairs.len() == MAX_CLIENTS {
+                self.pairs.remove(0);
+            }
+            self.count += 1;
+            self.pairs.push(Pair { key, number: self.count, keeps: None, once: None });
+        }
+        &self.pairs[self.pairs.len() - 1]
+    }
+}
+
+fn build(key: &Key, outside: &Outside, idle: usize) -> Result<Client, TransportError> {
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -70,7 +102,7 @@ fn build(key: &Key, outside: &Outside) -> Result<Client, TransportError> {
         .pool_idle_timeout(IDLE)
         .tcp_nodelay(true);
     let builder = without_decompression(builder);
-    let builder = if key.destination.is_fixed() { builder } else { builder.pool_max_idle_per_host(0) };
+    let builder = builder.pool_max_idle_per_host(if key.destination.is_fixed() { idle } else { 0 });
     let builder = match &outside.proxy {
         Some(via) => builder.proxy(via.proxy.clone()),
         None => {

@@ -1,6 +1,7 @@
 mod clients;
 mod failure;
 mod guard;
+mod kept;
 mod lookups;
 mod tls;
 
