@@ -26,6 +26,8 @@ use crate::policy::{CaBundle, Target};
 /// No redirects, no proxy from the environment, no decompression, no retries of its own. Of an answer's head, at most 100
 /// headers and about 400 KiB are read; more is a failure ([`FailureKind::TooLarge`]). Clients are made when they are first needed:
 /// one for plain HTTP, which needs no certificates, one for HTTPS, one for targets that skip verification.
+/// Connections are kept for a minute, to 64 hosts at most and eight to each, so that descriptors are left for others. Names are looked up
+/// by the system, at most 256 at once, which projects share.
 #[derive(Default)]
 pub struct ReqwestTransport {
     clients: Clients,
