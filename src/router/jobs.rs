@@ -65,12 +65,17 @@ struct LastTrigger<'a> {
     policy_name: &'a str,
 }
 
+/// How many deliveries of each of so many policies are looked at.
+fn deliveries_of_each(policies: usize) -> usize {
+    (DELIVERIES / policies.clamp(1, POLICIES)).min(OF_ONE)
+}
+
 /// When each policy was last triggered by each of its event types.
 pub(super) async fn last_triggers(api: &Api, ask: Ask) -> Answer {
     let project = api.project(&ask, Action::Read).await?;
     let policies = api.policies_of(&project).await?;
     let mut triggers = Vec::new();
-    let newest = Page::first((DELIVERIES / policies.len().clamp(1, POLICIES)).min(OF_ONE));
+    let newest = Page::first(deliveries_of_each(policies.len()));
     for policy in policies.iter().take(POLICIES) {
         let last = api.last_of(policy, newest).await?;
         triggers.extend(policy.event_types.iter().map(|event_type| LastTrigger {
@@ -93,5 +98,16 @@ impl Api {
         let newest = self.hooks.deliveries(&Filter::policy(policy.id), page).await?;
         // The newest comes first, and stays when the older ones are put in before it.
         Ok(newest.iter().rev().map(|delivery| (delivery.event_type, delivery.created_at)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_policies_there_are_the_work_is_bounded() {
+        assert_eq!([0, 1, 20, 100].map(deliveries_of_each), [OF_ONE, OF_ONE, OF_ONE, 200]);
+        assert!([500, 501, 100_000].iter().all(|policies| POLICIES * deliveries_of_each(*policies) == DELIVERIES));
     }
 }
