@@ -5,7 +5,7 @@ use reqwest::{Client, ClientBuilder};
 
 use super::failure::chain;
 use super::guard::Guard;
-use super::kept::{Kept, PER_HOST};
+use super::kept::{IDLE, Kept, PER_HOST};
 use super::tls::Tls;
 use super::{Outside, tls};
 use crate::delivery::FailureKind;
@@ -13,8 +13,6 @@ use crate::transport::{DestinationPolicy, Request, TransportError};
 
 /// The time to connect, within the time of the whole request.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Connections that rest longer are closed, so that a name which moved is looked up again.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// How many clients are kept, each with its connections; those that were not used for longest go.
 const MAX_CLIENTS: usize = 64;
 

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use tokio::time::Instant;
 use url::{Position, Url};
 
-use super::clients::IDLE;
-
+/// Connections that rest longer are closed, so that a name which moved is looked up again.
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// Hosts whose connections are kept for the next request, and how many of each. To others every request connects anew: a process
 /// may often have 1,024 descriptors only, and without one left its host could accept no clients of its own.
 const HOSTS: usize = 64;
@@ -43,8 +45,6 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
