@@ -6,6 +6,8 @@ use super::caught::{Panicked, caught, caught_now};
 use super::idle::Idle;
 use super::left::Left;
 use super::shared::Inner;
+use super::turns::Turns;
+use crate::clock::instant;
 use crate::error::Result;
 use crate::event::Event;
 use crate::format::{Format, RenderContext, Scope};
@@ -16,17 +18,15 @@ use crate::settings::AtBound;
 use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
 use crate::together::side_by_side;
 
-/// Events taken at once.
-const ROUND: usize = 256;
 /// Deliveries of one event written at once.
 const PART: usize = 1000;
 
 /// The cycle that turns events into deliveries.
 pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &Notify) -> Result<()> {
     let mut idle = Idle::new(inner, Cycle::Intake, &inner.appended, stopped);
-    let mut left = Left::default();
+    let (mut turns, mut left) = (Turns::default(), Left::default());
     while !idle.is_stopped() {
-        match round(inner, &mut left).await {
+        match round(inner, &mut turns, &mut left).await {
             Ok(0) => idle.wait().await,
             Ok(_) => {
                 idle.busy();
@@ -40,9 +40,14 @@ pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &No
 }
 
 /// Fans out what is in the outbox, and what was left. The events go to the store in their order but side by side, so that a
-/// store that commits in groups can. Says how many of the outbox were claimed.
-async fn round(inner: &Inner, left: &mut Left) -> Result<usize> {
-    let mut claimed = inner.deliveries.claim_events(ROUND, inner.settings.event_lease).await?;
+/// store that commits in groups can. Says how many of the outbox were tried.
+async fn round(inner: &Inner, turns: &mut Turns, left: &mut Left) -> Result<usize> {
+    let (lease, room) = (inner.settings.event_lease, turns.room());
+    if room > 0 {
+        let until = instant() + lease / 2;
+        turns.put(inner.deliveries.claim_events(room, lease).await?, until);
+    }
+    let mut claimed = turns.take(instant());
     let count = claimed.len();
     claimed.extend(left.take_due());
     let events: Vec<_> =
@@ -51,7 +56,12 @@ async fn round(inner: &Inner, left: &mut Left) -> Result<usize> {
     let (mut failed, mut again, mut through) = (None, None, 0);
     for (n, (event, done)) in claimed.into_iter().zip(results).enumerate() {
         match done {
-            Ok(Ok(())) => through += usize::from(n < count),
+            Ok(Ok(deliveries)) => {
+                through += usize::from(n < count);
+                if let Ok(event) = &event.event {
+                    turns.had(event.project_id, deliveries);
+                }
+            }
             Ok(Err(e)) if !e.is_retryable() => return Err(e),
             Ok(Err(e)) => {
                 left.keep(event);
@@ -78,10 +88,11 @@ fn span(claimed: &ClaimedEvent) -> tracing::Span {
     }
 }
 
-async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
+/// Says how many deliveries an event has.
+async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<usize> {
     let event = match &claimed.event {
         Ok(event) => event,
-        Err(reason) => return set_aside(inner, &claimed.lease, reason.clone()).await,
+        Err(reason) => return set_aside(inner, &claimed.lease, reason.clone()).await.map(|()| 0),
     };
     let policies = inner.subscribers(event).await?;
     let parked = is_parked(inner, event).await?;
@@ -93,7 +104,7 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
         if part.deliveries.len() == PART {
             let full = std::mem::take(&mut part);
             if inner.deliveries.fan_out(&claimed.lease, full).await? == Fenced::Stale {
-                return Ok(()); // somebody else has the event now
+                return Ok(deliveries); // somebody else has the event now
             }
         }
         let body = renderer.body(policy, target);
@@ -118,7 +129,7 @@ async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<()> {
             not_rendered(inner, event, policy, target, reason);
         }
     }
-    Ok(())
+    Ok(deliveries)
 }
 
 /// Whether the deliveries are kept and not sent, as too much waits.

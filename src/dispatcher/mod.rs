@@ -20,6 +20,7 @@ mod sending;
 mod settle;
 mod shared;
 mod sweep;
+mod turns;
 mod workers;
 
 use std::future::Future;

@@ -29,6 +29,7 @@ mod explain;
 #[cfg(feature = "postgres")]
 mod fail_over;
 mod failing_targets;
+mod fair_intake;
 #[cfg(target_os = "linux")]
 mod file_locks;
 mod flapping;
