@@ -79,15 +79,15 @@ fn forbidden_v6(addr: Ipv6Addr, private_networks: bool) -> Option<&'static str> 
         return Some(rule);
     }
     let segments = addr.segments();
+    // A tunnel to the IPv4 address at the end, within whatever network.
+    if segments[4] & 0xfdff == 0 && segments[5] == 0x5efe {
+        return Some("is an ISATAP address");
+    }
     if segments[0] & 0xfe00 == 0xfc00 {
         return if private_networks { None } else { Some("is a private address (fc00::/7)") };
     }
     if segments[0] & 0xe000 != 0x2000 {
         return Some("is not a public IPv6 address (2000::/3)");
-    }
-    // A tunnel to the IPv4 address at the end, within whatever network.
-    if segments[4] & 0xfdff == 0 && segments[5] == 0x5efe {
-        return Some("is an ISATAP address");
     }
     within(&V6)
 }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     /// Refused whatever the policy; then those that a policy for private networks lets through; then public ones.
-    const NEVER: [&str; 57] = [
+    const NEVER: [&str; 59] = [
         "0.0.0.0",
         "0.1.2.3",
         "127.0.0.1",
@@ -160,6 +160,8 @@ mod tests {
         // ISATAP, with both forms of its marker.
         "2606:4700::5efe:a00:1",
         "2606:4700::200:5efe:7f00:1",
+        "fd12:3456::5efe:7f00:1",
+        "fd12:3456::200:5efe:a9fe:a9fe",
         "fe80::1",
         "fe80::5efe:a00:1",
         "fec0::1",

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -52,10 +52,11 @@ impl Rules {
     }
 
     fn check_denied(&self, port: Option<u16>, addr: IpAddr) -> Result<(), Blocked> {
-        // A NAT64 address leads to the one in it.
+        // A NAT64 address leads to the one in it, and the unspecified one to this machine.
         let inside = match addr {
+            IpAddr::V4(addr) => addr.is_unspecified().then_some(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(addr) if addr.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
             IpAddr::V6(addr) => nat64(addr).map(IpAddr::V4),
-            IpAddr::V4(_) => None,
         };
         let leads = |to: &dyn Fn(IpAddr) -> bool| to(addr) || inside.is_some_and(to);
         if let Some(network) = self.denied.iter().find(|network| leads(&|addr| network.contains(&addr))) {

@@ -196,3 +196,17 @@ fn hosts_are_judged_after_parsing() {
         assert!(format!("http://{host}/").parse::<Address>().is_err(), "{host}");
     }
 }
+
+/// The kernel connects the unspecified address to this machine.
+#[test]
+fn what_is_denied_of_this_machine_is_denied_by_its_other_name() {
+    let all = DestinationPolicy::public_addresses().allow_network("0.0.0.0/0").unwrap().allow_network("::/0").unwrap();
+    let denied = all.clone().deny_network("127.0.0.0/8").unwrap().deny_network("::1").unwrap();
+    let listener = all.clone().deny_listener("127.0.0.1:8080".parse().unwrap());
+    for host in ["127.0.0.1", "0.0.0.0", "[::ffff:0.0.0.0]"] {
+        let address = format!("http://{host}:8080/").parse().unwrap();
+        assert!(all.check_address(&address).is_ok(), "{host}");
+        assert!(denied.check_address(&address).is_err() && listener.check_address(&address).is_err(), "{host}");
+    }
+    assert!(denied.check_address(&"http://[::]:8080/".parse().unwrap()).is_err());
+}
