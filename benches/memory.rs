@@ -1,7 +1,7 @@
 //! What a delivery that waits costs in the memory store: the bytes alive on the heap, everything included, less the body.
 //!
 //! `cargo bench --bench memory`. It fails above 256 bytes, for a delivery with a body of its own and for each further one of
-//! the same body.
+//! the same body; and if fanning out large events takes more than [`MOST_OF_LARGE`] at its height.
 
 #![allow(unsafe_code)] // an allocator cannot be written without
 
@@ -18,10 +18,14 @@ use harbor_webhook::store::{
     Body, Claimed, DeliveryStore, FanOut, LaneLimits, MemoryStore, NewDelivery, Next, PolicyStore, Retention,
     Settlement,
 };
-use harbor_webhook::{Event, EventType, ProjectId, Registry, Result};
+use harbor_webhook::transport::{DestinationPolicy, Request, Response, Transport, TransportError};
+use harbor_webhook::{Error, Event, EventType, ProjectId, Registry, Result, Webhooks};
 use uuid::Uuid;
 
 const MOST: f64 = 256.0;
+const MIB: usize = 1024 * 1024;
+/// What waits, what is rendered and not written, and what is claimed.
+const MOST_OF_LARGE: f64 = (100 * MIB) as f64;
 const DELIVERIES: usize = 100_000;
 const LANES: usize = 100;
 const BODY: usize = 700;
@@ -33,11 +37,13 @@ const DIGEST: &str = "sha256:954b378c375d852eb3c63ab88978f640b4348b01c1b3456a024
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call goes to the system's allocator unchanged; beside that, only a number is kept.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Relaxed);
+        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(live, Relaxed);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
@@ -62,8 +68,9 @@ async fn main() -> Result<()> {
     let further = shared_bodies(own).await?;
     attempted().await?;
     outbox().await?;
-    if own > MOST || further > MOST {
-        eprintln!("more than {MOST} bytes");
+    let peak = large_events().await?;
+    if own > MOST || further > MOST || peak > MOST_OF_LARGE {
+        eprintln!("more than {MOST} bytes, or than {MOST_OF_LARGE} for large events");
         std::process::exit(1);
     }
     Ok(())
@@ -99,6 +106,53 @@ async fn shared_bodies(own: f64) -> Result<f64> {
     println!("each further one of the same body   {further:6.1} bytes");
     println!("  all, with the body                {:6.1} bytes", all / DELIVERIES as f64);
     Ok(further)
+}
+
+/// Twenty events of a megabyte for 30 policies with bodies of their own, 600 MB of them, in a store that takes 64 MiB. Gives what
+/// was alive at once.
+async fn large_events() -> Result<f64> {
+    let store = MemoryStore::new().max_bytes(64 * MIB);
+    let hooks = Webhooks::builder(store, DestinationPolicy::public_addresses()).transport(Hung).build()?;
+    for n in 0..30 {
+        let target = Target::http(&format!("http://{n}.example.com/"))?.payload_format("CloudEvents");
+        let draft = PolicyDraft::new(format!("p{n}")).on(EventType::PushArtifact).target(target);
+        hooks.policies().create(PROJECT, draft).await?;
+    }
+    let before = live();
+    PEAK.store(LIVE.load(Relaxed), Relaxed);
+    let sending = async {
+        let mut refused = 0;
+        for _ in 0..20 {
+            let mut event = push()?;
+            event.data.custom_attributes.insert("notes".to_owned(), "n".repeat(1_000_000));
+            refused += u32::from(hooks.notify(&event).await.is_err());
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok::<_, Error>(refused)
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (refused, ran) = tokio::join!(async { (sending.await, stop.send(())).0 }, hooks.run(stopped));
+    ran?;
+    let (peak, waiting) = (PEAK.load(Relaxed) as f64 - before, hooks.status().await?.waiting_bytes.unwrap_or_default());
+    let mib = |bytes: f64| bytes / MIB as f64;
+    println!(
+        "20 events of 1 MB for 30 policies   {:6.1} MiB at most, of which {:.1} wait",
+        mib(peak),
+        mib(waiting as f64)
+    );
+    println!("  refused by a store of 64 MiB      {:6}", refused?);
+    Ok(peak)
+}
+
+/// Never answers.
+#[derive(Debug)]
+struct Hung;
+
+#[async_trait::async_trait]
+impl Transport for Hung {
+    async fn send(&self, _: Request<'_>) -> Result<Response, TransportError> {
+        std::future::pending().await
+    }
 }
 
 /// The same as the first, when each was attempted once and waits for the next time.

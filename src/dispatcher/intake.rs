@@ -1,25 +1,21 @@
-use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
 
-use super::caught::{Panicked, caught, caught_now};
+use super::caught::{Panicked, caught};
 use super::idle::Idle;
 use super::left::Left;
+use super::parts::{Load, Part};
+use super::rendering::Renderer;
 use super::shared::Inner;
 use super::turns::Turns;
 use crate::clock::instant;
 use crate::error::Result;
 use crate::event::Event;
-use crate::format::{Format, RenderContext, Scope};
-use crate::id::PolicyId;
 use crate::observe::{Cycle, Observation};
 use crate::policy::{Policy, PolicyTarget, TargetType};
 use crate::settings::AtBound;
-use crate::store::{Body, ClaimedEvent, FanOut, Fenced, LaneLimits, Lease, NewDelivery};
+use crate::store::{ClaimedEvent, FanOut, Fenced, LaneLimits, Lease};
 use crate::together::side_by_side;
-
-/// Deliveries of one event written at once.
-const PART: usize = 1000;
 
 /// The cycle that turns events into deliveries.
 pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &Notify) -> Result<()> {
@@ -50,8 +46,9 @@ async fn round(inner: &Inner, turns: &mut Turns, left: &mut Left) -> Result<usiz
     let mut claimed = turns.take(instant());
     let count = claimed.len();
     claimed.extend(left.take_due());
+    let load = Load::default();
     let events: Vec<_> =
-        claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event).instrument(span(event))))).collect();
+        claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event, &load).instrument(span(event))))).collect();
     let results = side_by_side(events).await;
     let (mut failed, mut again, mut through) = (None, None, 0);
     for (n, (event, done)) in claimed.into_iter().zip(results).enumerate() {
@@ -89,40 +86,34 @@ fn span(claimed: &ClaimedEvent) -> tracing::Span {
 }
 
 /// Says how many deliveries an event has.
-async fn fan_out(inner: &Inner, claimed: &ClaimedEvent) -> Result<usize> {
+async fn fan_out(inner: &Inner, claimed: &ClaimedEvent, load: &Load) -> Result<usize> {
     let event = match &claimed.event {
         Ok(event) => event,
         Err(reason) => return set_aside(inner, &claimed.lease, reason.clone()).await.map(|()| 0),
     };
     let policies = inner.subscribers(event).await?;
     let parked = is_parked(inner, event).await?;
-    let mut renderer = Renderer { inner, event, bodies: Vec::new() };
-    let (mut part, mut failed) = (FanOut::default(), Vec::new());
+    let mut renderer = Renderer::new(event, &inner.formats);
+    let (mut part, mut failed) = (Part::new(load), Vec::new());
     let targets: Vec<_> = policies.iter().flat_map(|p| std::iter::zip(std::iter::repeat(p), &p.targets)).collect();
     let deliveries = targets.len();
     for (policy, target) in targets {
-        if part.deliveries.len() == PART {
-            let full = std::mem::take(&mut part);
-            if inner.deliveries.fan_out(&claimed.lease, full).await? == Fenced::Stale {
+        let body = renderer.body(policy.id, target.target.format_name());
+        if !part.takes(&body) {
+            let written = inner.deliveries.fan_out(&claimed.lease, part.take()).await?;
+            part.written();
+            if written == Fenced::Stale {
                 return Ok(deliveries); // somebody else has the event now
             }
         }
-        let body = renderer.body(policy, target);
         if let Err(reason) = &body {
             failed.push((policy, target, reason.clone()));
         }
-        let mut new =
-            NewDelivery::new(policy.id, target, body.as_ref().map(|b| b.id).map_err(Clone::clone), lane(inner, target));
-        new.parked = parked;
-        part.deliveries.push(new);
-        if let Ok(body) = body
-            && !part.bodies.iter().any(|known| known.id == body.id)
-        {
-            part.bodies.push(body);
-        }
+        part.add(policy.id, target, body, lane(inner, target), parked);
     }
-    part.last = true;
-    if inner.deliveries.fan_out(&claimed.lease, part).await? == Fenced::Done {
+    let written = inner.deliveries.fan_out(&claimed.lease, part.take_last()).await?;
+    part.written();
+    if written == Fenced::Done {
         tracing::debug!(deliveries, "fanned out");
         inner.observers.tell(|| Observation::FannedOut { event, deliveries });
         for (policy, target, reason) in &failed {
@@ -166,51 +157,4 @@ fn lane(inner: &Inner, target: &PolicyTarget) -> LaneLimits {
         TargetType::Http => (lane.max_in_flight, lane.rate),
     };
     LaneLimits::new(lane.max_waiting, in_flight).rate(rate)
-}
-
-/// Renders each body of an event once.
-struct Renderer<'a> {
-    inner: &'a Inner,
-    event: &'a Event,
-    bodies: Vec<(Key<'a>, Result<Body, String>)>,
-}
-
-/// What a body is shared by: the format's name, and the policy if the body names it.
-type Key<'a> = (&'a str, Option<PolicyId>);
-
-impl<'a> Renderer<'a> {
-    fn body(&mut self, policy: &Policy, target: &'a PolicyTarget) -> Result<Body, String> {
-        let name = target.target.format_name();
-        let format = self.inner.formats.find(name);
-        let format = format.ok_or_else(|| format!("no format of the name {name} is registered"))?;
-        let key = (name, (format.scope() == Scope::Policy).then_some(policy.id));
-        if let Some((_, body)) = self.bodies.iter().rev().find(|(known, _)| *known == key) {
-            return body.clone();
-        }
-        let cx = RenderContext::new(self.event, &**format, policy.id);
-        // A body of this format for another policy of the event, which this one may be made from.
-        let known =
-            self.bodies.iter().rev().find_map(|(_, body)| body.as_ref().ok().filter(|body| &*body.format == name));
-        let body = render(self.event, &**format, &cx, known.map(|body| &body.bytes[..]));
-        if let Err(reason) = &body {
-            tracing::error!(format = name, reason, event = %self.event.id, "a format failed");
-        }
-        self.bodies.push((key, body.clone()));
-        body
-    }
-}
-
-fn render(event: &Event, format: &dyn Format, cx: &RenderContext, known: Option<&[u8]>) -> Result<Body, String> {
-    let mut out = Vec::with_capacity(known.map_or(1024, |known| known.len() + 32));
-    let rendered = caught_now(|| match known {
-        Some(known) => format.render_again(event, cx, known, &mut out),
-        None => format.render(event, cx, &mut out),
-    });
-    match rendered {
-        Ok(Ok(())) => {
-            Ok(Body::new(cx.body_id, format.name(), format.content_type(), Bytes::from(out.into_boxed_slice())))
-        }
-        Ok(Err(e)) => Err(e.to_string()),
-        Err(_) => Err("the format panicked".to_owned()),
-    }
 }

@@ -5,12 +5,15 @@ use tokio::time::Instant;
 use crate::id::ProjectId;
 use crate::store::ClaimedEvent;
 
-/// Events, and deliveries of theirs, that are fanned out in one round.
+/// Events that are fanned out in one round, deliveries of theirs, and bytes.
 const ROUND: usize = 256;
 const DELIVERIES: usize = 8192;
-/// Events, and deliveries of theirs, that are claimed ahead: what can be fanned out long before the leases run out.
+const BYTES: usize = 16 * 1024 * 1024;
+/// Events that are claimed ahead, deliveries of theirs, and bytes: what can be fanned out long before the leases run out, and what
+/// the memory has room for.
 const AHEAD: usize = 2048;
 const DELIVERIES_AHEAD: usize = 32 * DELIVERIES;
+const BYTES_AHEAD: usize = 64 * 1024 * 1024;
 /// Projects of which is remembered how many deliveries an event had.
 const REMEMBERED: usize = 10_000;
 
@@ -24,6 +27,7 @@ pub(super) struct Turns {
     projects: VecDeque<(Option<ProjectId>, VecDeque<Waiting>)>,
     events: usize,
     deliveries: usize,
+    bytes: usize,
     /// How many deliveries the last event of a project had.
     widths: HashMap<ProjectId, usize>,
 }
@@ -35,12 +39,15 @@ struct Waiting {
     until: Instant,
     /// How many deliveries it was thought to have when it came.
     width: usize,
+    /// About how much memory it takes.
+    bytes: usize,
 }
 
 impl Turns {
     /// How many events may be claimed now.
     pub(super) fn room(&self) -> usize {
-        if self.deliveries < DELIVERIES_AHEAD { ROUND.min(AHEAD.saturating_sub(self.events)) } else { 0 }
+        let full = self.deliveries >= DELIVERIES_AHEAD || self.bytes >= BYTES_AHEAD;
+        if full { 0 } else { ROUND.min(AHEAD.saturating_sub(self.events)) }
     }
 
     /// Adds events that were claimed, in their order.
@@ -48,9 +55,11 @@ impl Turns {
         for event in claimed {
             let project = event.event.as_ref().ok().map(|event| event.project_id);
             let width = self.width(project).unwrap_or(1);
+            let bytes = event.event.as_ref().map_or(0, |event| event.json_len().unwrap_or_default());
             self.events += 1;
             self.deliveries += width;
-            let waiting = Waiting { event, until, width };
+            self.bytes += bytes;
+            let waiting = Waiting { event, until, width, bytes };
             match self.projects.iter_mut().find(|(known, _)| *known == project) {
                 Some((_, events)) => events.push_back(waiting),
                 None => self.projects.push_back((project, VecDeque::from([waiting]))),
@@ -61,8 +70,8 @@ impl Turns {
     /// What is fanned out next: of each project one after the other. Of a project of which is not known how wide its events are
     /// there is one only.
     pub(super) fn take(&mut self, now: Instant) -> Vec<ClaimedEvent> {
-        let (mut taken, mut deliveries, mut done) = (Vec::new(), 0, Vec::new());
-        while taken.len() < ROUND && deliveries < DELIVERIES {
+        let (mut taken, mut deliveries, mut bytes, mut done) = (Vec::new(), 0, 0, Vec::new());
+        while taken.len() < ROUND && deliveries < DELIVERIES && bytes < BYTES {
             let Some((project, mut events)) = self.projects.pop_front() else { break };
             // If the first is too late all are left to come again, so that they stay in their order.
             if events.front().is_some_and(|first| first.until <= now) {
@@ -72,6 +81,7 @@ impl Turns {
             self.forget(&next);
             let width = self.width(project);
             deliveries += width.unwrap_or(1).max(1);
+            bytes += next.bytes;
             taken.push(next.event);
             match width {
                 _ if events.is_empty() => {}
@@ -86,6 +96,7 @@ impl Turns {
     fn forget(&mut self, gone: &Waiting) {
         self.events -= 1;
         self.deliveries -= gone.width;
+        self.bytes -= gone.bytes;
     }
 
     fn width(&self, project: Option<ProjectId>) -> Option<usize> {
@@ -150,6 +161,24 @@ mod tests {
         turns.had(ProjectId(1), DELIVERIES_AHEAD);
         turns.put(events(1, 1, 0), now + SOON);
         assert_eq!((turns.room(), turns.take(now).len(), turns.room()), (0, 1, ROUND));
+    }
+
+    #[test]
+    fn large_events_come_a_few_at_a_time() {
+        let (mut turns, now) = (Turns::default(), crate::clock::instant());
+        let mut large = events(1, 100, 0);
+        let data = large[0].event.clone().map(|mut event| {
+            event.data.custom_attributes.insert("notes".to_owned(), "n".repeat(1 << 20));
+            event
+        });
+        large.iter_mut().for_each(|claimed| claimed.event = data.clone());
+        turns.had(ProjectId(1), 1);
+        turns.put(large, now + SOON);
+        assert_eq!(turns.room(), 0);
+        assert_eq!((turns.take(now).len(), turns.take(now).len(), turns.room()), (16, 16, 0));
+        assert_eq!((turns.take(now).len(), turns.room()), (16, ROUND));
+        while !turns.take(now).is_empty() {}
+        assert_eq!((turns.events, turns.bytes), (0, 0));
     }
 
     #[test]

@@ -162,7 +162,8 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// [`Full`](crate::ErrorKind::Full) if the outbox is at its bound.
     async fn append(&self, events: &[Event]) -> Result<Vec<Appended>>;
 
-    /// Leases up to `max` events that are not fanned out, oldest first. None while the deliveries are at the global bound.
+    /// Leases up to `max` events that are not fanned out, oldest first. None while the deliveries are at the global bound; fewer,
+    /// but at least one, if they are large: what is claimed lies in memory.
     async fn claim_events(&self, max: usize, lease: Duration) -> Result<Vec<ClaimedEvent>>;
 
     /// Adds deliveries of a claimed event, and its bodies, in one step. Deliveries are unique by event and target: one

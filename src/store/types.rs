@@ -123,6 +123,9 @@ impl Lease {
     }
 }
 
+/// After so many bytes of events a claim of this crate's stores ends.
+pub(super) const CLAIMED_BYTES: usize = 16 * 1024 * 1024;
+
 /// An event to fan out.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

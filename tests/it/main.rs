@@ -45,6 +45,7 @@ mod hours;
 mod hung;
 mod job_log;
 mod kept_connections;
+mod large_bodies;
 mod large_fan_out;
 #[cfg(feature = "signing")]
 mod leaks;

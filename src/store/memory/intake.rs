@@ -5,6 +5,7 @@ use super::row::Row;
 use super::state::State;
 use crate::delivery::{DeadReason, State as Stands};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::types::CLAIMED_BYTES;
 use crate::store::{Appended, ClaimedEvent, FanOut, Fenced, Lease, NewDelivery, SetAside};
 
 impl State {
@@ -30,16 +31,20 @@ impl State {
     }
 
     pub(super) fn claim_events(&mut self, max: usize, lease: Duration) -> Vec<ClaimedEvent> {
-        let mut claimed = Vec::new();
-        while claimed.len() < max && !self.is_full() {
+        let (mut claimed, before) = (Vec::new(), self.outbox.claimed_bytes());
+        while claimed.len() < max && self.outbox.claimed_bytes() < before + CLAIMED_BYTES && !self.is_full() {
             let Some(event) = self.outbox.claim(lease, self.now) else { break };
             claimed.push(event);
         }
         claimed
     }
 
-    pub(super) fn fan_out(&mut self, lease: &Lease, part: FanOut) -> Fenced {
-        let Some(mut row) = self.outbox.take(lease) else { return Fenced::Stale };
+    pub(super) fn fan_out(&mut self, lease: &Lease, part: FanOut) -> Result<Fenced> {
+        let Some(mut row) = self.outbox.take(lease) else { return Ok(Fenced::Stale) };
+        if let Err(full) = self.check_bytes(&row, &part) {
+            self.outbox.put_back(lease.key, row);
+            return Err(full);
+        }
         for body in part.bodies {
             // The first body of an id counts: later ones are the same.
             if !row.messages.iter().any(|known| known.has_body(body.id)) {
@@ -53,13 +58,28 @@ impl State {
         }
         if !part.last {
             self.outbox.put_back(lease.key, row);
-            return Fenced::Done;
+            return Ok(Fenced::Done);
         }
         self.outbox.done(lease.key, &row, self.now);
         if let Some(reason) = part.set_aside {
             self.outbox.set_aside(SetAside::new(lease.key, reason));
         }
-        Fenced::Done
+        Ok(Fenced::Done)
+    }
+
+    /// An event counts with about one body when it is claimed. It may have one for each policy.
+    fn check_bytes(&self, row: &Outboxed, part: &FanOut) -> Result<()> {
+        let fresh = part.bodies.iter().filter(|body| !row.messages.iter().any(|known| known.has_body(body.id)));
+        let bytes: usize = fresh.map(|body| body.bytes.len()).sum();
+        // What nothing else waits for always fits: otherwise it could never be sent.
+        if bytes == 0 || self.waiting == 0 || self.weights.waiting + bytes <= self.bounds.bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "the deliveries that wait hold the store's bound of {} bytes; try again when they have drained",
+            self.bounds.bytes
+        );
+        Err(Error::new(ErrorKind::Full, message))
     }
 
     fn deliver(&mut self, from: &Outboxed, new: NewDelivery) {

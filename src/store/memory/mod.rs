@@ -187,7 +187,7 @@ impl DeliveryStore for MemoryStore {
     }
 
     async fn fan_out(&self, lease: &Lease, part: FanOut) -> Result<Fenced> {
-        Ok(self.with_state(|state| state.fan_out(lease, part)))
+        self.with_state(|state| state.fan_out(lease, part))
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {

@@ -36,7 +36,7 @@ fn deliver(state: &mut State, target: i64) {
     let target = PolicyTarget { id: TargetId(target), target: Target::http("http://x/").unwrap() };
     part.deliveries.push(NewDelivery::new(PolicyId(target.id.0 / 10), &target, Ok(id), LaneLimits::new(100, 4)));
     part.last = true;
-    state.fan_out(&claimed.lease, part);
+    state.fan_out(&claimed.lease, part).unwrap();
 }
 
 fn close(state: &mut State, next: Next, time: Duration) {

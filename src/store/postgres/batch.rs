@@ -10,6 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// How often work is tried that gave way to another transaction.
 const TRIES: usize = 5;
 
+/// As how many rows one counts that has so many bytes: all that is written together is a message to the server, and held twice in
+/// memory on the way.
+pub(super) const fn weight(bytes: usize) -> usize {
+    1 + bytes / (16 * 1024)
+}
+
 /// Puts the work of concurrent callers into one transaction: whoever comes while a transaction is being committed waits for
 /// the next one, so that many callers cost one wait for the disk, and one turn at a lane that all of them need.
 #[derive(Debug)]

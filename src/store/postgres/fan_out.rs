@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::batch::weight;
 use super::db::{Db, both, failure, storable};
 use super::lanes::{self, Moves};
 use super::outbox::{self, Head, Origin};
@@ -16,7 +17,7 @@ pub(super) type Part = (Lease, FanOut);
 
 /// The rows that a part becomes.
 pub(super) fn rows((_, part): &Part) -> usize {
-    1 + part.bodies.len() + part.deliveries.len()
+    1 + part.bodies.iter().map(|body| weight(body.bytes.len())).sum::<usize>() + part.deliveries.len()
 }
 
 /// Writes parts of several events in one transaction, so that a lane that all of them go to is taken once.

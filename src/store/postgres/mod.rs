@@ -137,7 +137,7 @@ impl PostgresStore {
             view: View::default(),
             changed: Notify::new(),
             checked: OnceCell::new(),
-            appends: Batcher::new(Vec::len, 1024, 2),
+            appends: Batcher::new(outbox::rows, 1024, 2),
             fan_outs: Batcher::new(fan_out::rows, 4096, 2),
             settlements: Batcher::new(Vec::len, 4096, 2),
             turns: Turns::default(),

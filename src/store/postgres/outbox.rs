@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::batch::weight;
 use super::db::{Db, failure, storable};
 use super::{millis, token};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::ProjectId;
+use crate::store::types::CLAIMED_BYTES;
 use crate::store::{Appended, ClaimedEvent, Lease, OutboxRow};
 
 /// Events that may wait in the outbox.
@@ -60,6 +62,12 @@ impl Front {
             _ => Some((Instant::now(), begin)),
         };
     }
+}
+
+/// The rows that a call appends, by their weight.
+#[allow(clippy::ptr_arg)] // a batcher weighs what it is given
+pub(super) fn rows(call: &Vec<OutboxRow>) -> usize {
+    call.iter().map(|row| weight(row.event.len())).sum()
 }
 
 /// What several callers append, in one statement, which is a transaction by itself: all of it, or nothing.
@@ -132,12 +140,13 @@ async fn claim_from(db: &Db<'_>, begin: i64, max: usize, lease: Duration) -> Res
     let rows = db
         .rows(
             "UPDATE {s}.outbox o SET token = $2, lease_until = statement_timestamp() + $3 * interval '1 ms'
-             FROM (SELECT seq FROM {s}.outbox
-                   WHERE done_at IS NULL AND set_aside IS NULL AND lease_until <= statement_timestamp() AND seq >= $4
-                   ORDER BY seq LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) c,
+             FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM (
+                     SELECT seq, coalesce(octet_length(event), 0) AS bytes FROM {s}.outbox
+                     WHERE done_at IS NULL AND set_aside IS NULL AND lease_until <= statement_timestamp() AND seq >= $4
+                     ORDER BY seq LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) l) c,
                   (SELECT set_config('synchronous_commit', 'off', true)) loosely
-             WHERE o.seq = c.seq RETURNING o.seq, o.event_id, o.event",
-            &[&max, &token, &(millis(lease) as f64), &begin],
+             WHERE o.seq = c.seq AND c.before < $5 RETURNING o.seq, o.event_id, o.event",
+            &[&max, &token, &(millis(lease) as f64), &begin, &(CLAIMED_BYTES as i64)],
         )
         .await?;
     rows.iter().map(|row| read(row, token)).collect()

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventType};
 use crate::id::ProjectId;
 use crate::store::tally::{DEAD, DUE, PARKED, Tally};
+use crate::store::types::CLAIMED_BYTES;
 use crate::store::{Appended, Body, ClaimedEvent, FanOut, Fenced, Hold, Lease, NewDelivery, OutboxRow};
 
 /// Events that may wait in the outbox.
@@ -49,14 +50,22 @@ pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -
     if db.number("SELECT coalesce(sum(waiting), 0) FROM harbor_webhook_lanes", [])? >= MAX_WAITING {
         return Ok(Vec::new());
     }
+    let mut bytes = 0;
     let rows = db.rows(
         "SELECT seq, event_id, event FROM harbor_webhook_outbox
          WHERE done_at IS NULL AND lease_until <= ?1 AND set_aside IS NULL ORDER BY seq LIMIT ?2",
         params![now.store, i64::try_from(max).unwrap_or(i64::MAX)],
-        |row| Ok((row.get::<_, i64>(0)?, raw(row, 1)?, raw(row, 2)?)),
+        |row| {
+            if bytes >= CLAIMED_BYTES {
+                return Ok(None);
+            }
+            let json = raw(row, 2)?;
+            bytes += json.len();
+            Ok(Some((row.get::<_, i64>(0)?, raw(row, 1)?, json)))
+        },
     )?;
     let mut claimed = Vec::with_capacity(rows.len());
-    for (seq, id, json) in rows {
+    for (seq, id, json) in rows.into_iter().flatten() {
         let sql = "UPDATE harbor_webhook_outbox SET token = ?2, lease_until = ?3 WHERE seq = ?1";
         db.execute(sql, params![seq, token, until])?;
         claimed.push(ClaimedEvent::new(Lease::new(seq, token), read(&id, &json)));
