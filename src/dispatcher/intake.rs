@@ -1,9 +1,10 @@
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::caught::{Panicked, caught};
 use super::idle::Idle;
 use super::left::Left;
+use super::news::News;
 use super::parts::{Load, Part};
 use super::rendering::Renderer;
 use super::shared::Inner;
@@ -18,15 +19,14 @@ use crate::store::{ClaimedEvent, FanOut, Fenced, LaneLimits, Lease};
 use crate::together::side_by_side;
 
 /// The cycle that turns events into deliveries.
-pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &Notify) -> Result<()> {
+pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &News) -> Result<()> {
     let mut idle = Idle::new(inner, Cycle::Intake, &inner.appended, stopped);
     let (mut turns, mut left) = (Turns::default(), Left::default());
     while !idle.is_stopped() {
-        match round(inner, &mut turns, &mut left).await {
+        match round(inner, &mut turns, &mut left, news).await {
             Ok(0) => idle.wait().await,
             Ok(_) => {
                 idle.busy();
-                news.notify_one();
             }
             Err(e) if e.is_retryable() => idle.trouble(&e).await,
             Err(e) => return Err(e),
@@ -37,7 +37,7 @@ pub(super) async fn run(inner: &Inner, stopped: watch::Receiver<bool>, news: &No
 
 /// Fans out what is in the outbox, and what was left. The events go to the store in their order but side by side, so that a
 /// store that commits in groups can. Says how many of the outbox were tried.
-async fn round(inner: &Inner, turns: &mut Turns, left: &mut Left) -> Result<usize> {
+async fn round(inner: &Inner, turns: &mut Turns, left: &mut Left, news: &News) -> Result<usize> {
     let (lease, room) = (inner.settings.event_lease, turns.room());
     if room > 0 {
         let until = instant() + lease / 2;
@@ -50,6 +50,7 @@ async fn round(inner: &Inner, turns: &mut Turns, left: &mut Left) -> Result<usiz
     let events: Vec<_> =
         claimed.iter().map(|event| Box::pin(caught(fan_out(inner, event, &load).instrument(span(event))))).collect();
     let results = side_by_side(events).await;
+    news.tell_of(claimed.iter().filter_map(|event| Some(event.event.as_ref().ok()?.project_id)));
     let (mut failed, mut again, mut through) = (None, None, 0);
     for (n, (event, done)) in claimed.into_iter().zip(results).enumerate() {
         match done {

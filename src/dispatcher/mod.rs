@@ -14,6 +14,7 @@ mod hand;
 mod idle;
 mod intake;
 mod left;
+mod news;
 mod parts;
 mod pulse;
 mod rendering;
@@ -72,8 +73,7 @@ async fn until(inner: &Arc<Inner>, shutdown: impl Future) -> Result<()> {
 
 async fn cycles(inner: &Arc<Inner>, stopped: &watch::Receiver<bool>) -> Result<()> {
     let (results, settled) = mpsc::channel(inner.settings.max_in_flight.max(1) * 4);
-    // Wakes `sending`: there are new deliveries, or room in lanes.
-    let news = tokio::sync::Notify::new();
+    let news = news::News::default();
     let (unwritten, is_unwritten) = watch::channel(false);
     let work = async {
         let ended = tokio::try_join!(

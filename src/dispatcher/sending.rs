@@ -2,28 +2,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use super::hand::Wanted;
 use super::idle::Idle;
+use super::news::News;
 use super::shared::Inner;
-use super::workers::{Busy, Ready, Workers};
+use super::workers::{Ready, Workers};
 use crate::error::Result;
 use crate::id::TargetId;
 use crate::observe::Cycle;
-use crate::store::{Claimed, Hold, Next, Resolved, Settlement};
+use crate::store::{Claimed, Next, Resolved, Settlement};
 
 /// Deliveries claimed at once.
 const ROUND: usize = 256;
-
-/// How long the lanes are left alone that have more for a project than it may have in hand.
-const BUSY: Duration = Duration::from_millis(250);
 
 /// The cycle that claims deliveries and gives them to workers. `news` wakes it: deliveries were added, or lanes have room
 /// again.
 pub(super) async fn run(
     inner: &Arc<Inner>,
     stopped: watch::Receiver<bool>,
-    news: &Notify,
+    news: &News,
     results: &mpsc::Sender<Settlement>,
     unwritten: &watch::Receiver<bool>,
 ) -> Result<()> {
@@ -36,11 +35,11 @@ pub(super) async fn run(
 async fn claim(
     inner: &Arc<Inner>,
     stopped: &watch::Receiver<bool>,
-    news: &Notify,
+    news: &News,
     unwritten: &watch::Receiver<bool>,
     workers: &Workers,
 ) -> Result<()> {
-    let mut idle = Idle::new(inner, Cycle::Sending, news, stopped.clone());
+    let mut idle = Idle::new(inner, Cycle::Sending, news.wakes(), stopped.clone());
     while !idle.is_stopped() {
         if *unwritten.borrow() {
             // What would be claimed now could not be settled either.
@@ -48,18 +47,20 @@ async fn claim(
             continue;
         }
         workers.staff();
-        let room = workers.room();
-        if room == 0 {
-            unless_stopped(stopped, workers.low()).await;
+        workers.told_of(news.take());
+        let Some(mut wanted) = workers.wanted() else {
+            unless_stopped(stopped, workers.low(news)).await;
             continue;
-        }
-        let room = room.min(ROUND);
-        match round(inner, room, workers).await {
+        };
+        wanted.max = wanted.max.min(ROUND);
+        match round(inner, &wanted, workers).await {
+            // The others, which have as much in hand as they may, are claimed for again when they have less.
+            Ok(_) if !wanted.beside.is_empty() => idle.busy(),
             Ok(0) => idle.wait().await,
             Ok(count) => {
                 idle.busy();
                 // There may be no more: asking the store when is cheaper than another claim.
-                if count < room {
+                if count < wanted.max {
                     idle.wait().await;
                 }
             }
@@ -83,9 +84,13 @@ async fn becomes(flag: &watch::Receiver<bool>, wanted: bool) {
 }
 
 /// Claims, and hands on what was claimed. Says how many that were.
-async fn round(inner: &Inner, room: usize, workers: &Workers) -> Result<usize> {
-    let at = crate::clock::instant();
-    let claimed = inner.deliveries.claim(room, inner.settings.lease()).await?;
+async fn round(inner: &Inner, wanted: &Wanted, workers: &Workers) -> Result<usize> {
+    let (at, lease) = (crate::clock::instant(), inner.settings.lease());
+    let claimed = match &*wanted.beside {
+        [] => inner.deliveries.claim(wanted.max, lease).await?,
+        busy => inner.deliveries.claim_beside(busy, wanted.max, lease).await?,
+    };
+    workers.claimed(wanted, at, claimed.len());
     if claimed.is_empty() {
         return Ok(0);
     }
@@ -102,20 +107,11 @@ async fn round(inner: &Inner, room: usize, workers: &Workers) -> Result<usize> {
     };
     let resolved: HashMap<TargetId, Resolved> = targets.into_iter().zip(resolved).collect();
     let count = claimed.len();
-    let mut ready = Vec::with_capacity(count);
-    for claimed in claimed {
-        match workers.place(claimed.project_id) {
-            Ok(place) => {
-                let resolved = resolved.get(&claimed.target_id).cloned().unwrap_or(Resolved::Gone);
-                ready.push(Ready { claimed, resolved, at, place });
-            }
-            Err(Busy) => {
-                let release = Settlement::new(claimed.lease, Next::Release(Duration::ZERO));
-                workers.settle(release.close_lane(BUSY, Hold::ProjectBusy)).await;
-            }
-        }
-    }
-    workers.take(ready).await;
+    let ready = claimed.into_iter().map(|claimed| {
+        let resolved = resolved.get(&claimed.target_id).cloned().unwrap_or(Resolved::Gone);
+        Ready { claimed, resolved, at }
+    });
+    workers.take(ready.collect(), &wanted.beside).await;
     Ok(count)
 }
 

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use super::news::News;
 use super::shared::Inner;
-use crate::delivery::breaker::News;
+use crate::delivery::breaker;
 use crate::error::Result;
 use crate::id::{DeliveryId, TargetId};
 use crate::observe::{Cycle, Observation};
@@ -22,12 +23,12 @@ pub(super) async fn run(
     inner: &Inner,
     mut results: mpsc::Receiver<Settlement>,
     unwritten: &watch::Sender<bool>,
-    news: &Notify,
+    news: &News,
 ) -> Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
     while results.recv_many(&mut batch, BATCH).await > 0 {
         settle(inner, std::mem::take(&mut batch), unwritten).await?;
-        news.notify_one();
+        news.tell();
     }
     Ok(())
 }
@@ -75,11 +76,11 @@ fn tell(inner: &Inner, batch: &[Settlement], settled: &[Settled]) {
     }
 }
 
-fn log(target: TargetId, news: News) {
+fn log(target: TargetId, news: breaker::News) {
     match news {
-        News::Failing => tracing::warn!(%target, "a target fails, one attempt after the other"),
-        News::Recovered => tracing::info!(%target, "a target that failed takes deliveries again"),
-        News::Disabled(why) => {
+        breaker::News::Failing => tracing::warn!(%target, "a target fails, one attempt after the other"),
+        breaker::News::Recovered => tracing::info!(%target, "a target that failed takes deliveries again"),
+        breaker::News::Disabled(why) => {
             tracing::warn!(%target, ?why, "a target is disabled; its deliveries are parked until it is enabled");
         }
     }

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +7,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::attempt;
-use super::hand::{Aimed, Hand, PATIENCE, Turn};
+use super::hand::{Aimed, Hand, PATIENCE, Refusal, Turn, Wanted};
+use super::news::News;
 use super::shared::Inner;
 use crate::clock::instant;
 use crate::delivery::{CancelReason, DeadReason};
@@ -21,10 +21,6 @@ const HOLD: Duration = Duration::from_secs(30);
 const FRESH: Duration = Duration::from_millis(100);
 /// How long a claimed delivery may wait for a worker, so that its lease outlasts the attempt.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-
-/// A project has as many deliveries in hand as it may.
-#[derive(Debug)]
-pub(super) struct Busy;
 
 /// The attempts under way, and the deliveries that are claimed ahead, so that no worker waits for the store.
 ///
@@ -39,28 +35,11 @@ pub(super) struct Workers {
 struct Shared {
     inner: Arc<Inner>,
     hand: Mutex<Hand<Ready>>,
-    /// What is waiting or being sent of each project, if that is bounded.
-    projects: Mutex<HashMap<ProjectId, usize>>,
     tasks: Mutex<JoinSet<()>>,
     abandoned: watch::Receiver<bool>,
     /// Wakes who claims when there is room for a good number again.
     low: Notify,
     results: mpsc::Sender<Settlement>,
-}
-
-/// A delivery's place among those of its project that are in hand.
-#[derive(Debug)]
-pub(super) struct Place(Arc<Shared>, ProjectId);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut projects = lock(&self.0.projects);
-        let Some(count) = projects.get_mut(&self.1) else { return };
-        *count -= 1;
-        if *count == 0 {
-            projects.remove(&self.1);
-        }
-    }
 }
 
 /// A claimed delivery and where it went when it was last asked.
@@ -70,7 +49,6 @@ pub(super) struct Ready {
     pub(super) resolved: Resolved,
     /// When it was claimed and resolved.
     pub(super) at: Instant,
-    pub(super) place: Option<Place>,
 }
 
 impl Aimed for Ready {
@@ -88,8 +66,7 @@ impl Workers {
         let abandon = watch::Sender::new(false);
         let shared = Shared {
             inner: Arc::clone(inner),
-            hand: Mutex::new(Hand::new(inner.settings.max_in_flight)),
-            projects: Mutex::default(),
+            hand: Mutex::new(Hand::new(inner.settings.max_in_flight, inner.settings.bounds.project_in_flight)),
             tasks: Mutex::default(),
             abandoned: abandon.subscribe(),
             low: Notify::new(),
@@ -98,40 +75,43 @@ impl Workers {
         Self { shared: Arc::new(shared), abandon }
     }
 
-    /// How many deliveries may be claimed now; none until it is worth it.
-    pub(super) fn room(&self) -> usize {
-        lock(&self.shared.hand).room()
+    /// What may be claimed now; nothing until it is worth it.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        lock(&self.shared.hand).wanted(instant())
     }
 
-    /// Returns when there may be room.
-    pub(super) async fn low(&self) {
-        self.shared.low.notified().await;
+    /// Returns when there may be room. While some projects have as much as they may, what others have is looked for again after a
+    /// while, or when there is news.
+    pub(super) async fn low(&self, news: &News) {
+        let next_look = lock(&self.shared.hand).next_look();
+        let low = self.shared.low.notified();
+        let Some(at) = next_look else { return low.await };
+        tokio::select! {
+            () = low => {}
+            () = news.told() => {}
+            () = tokio::time::sleep_until(at) => {}
+        }
     }
 
-    /// A place for one more delivery of a project; an error if it has as many as it may. No place is needed if there is no bound.
-    pub(super) fn place(&self, project: ProjectId) -> Result<Option<Place>, Busy> {
-        let most = self.shared.inner.settings.bounds.project_in_flight.max(1);
-        if most == usize::MAX {
-            return Ok(None);
-        }
-        let mut projects = lock(&self.shared.projects);
-        let count = projects.entry(project).or_default();
-        if *count >= most {
-            return Err(Busy);
-        }
-        *count += 1;
-        Ok(Some(Place(Arc::clone(&self.shared), project)))
+    /// There are new deliveries of these projects.
+    pub(super) fn told_of(&self, projects: impl Iterator<Item = ProjectId>) {
+        lock(&self.shared.hand).told_of(projects);
+    }
+
+    /// So much came of a claim that began at this time.
+    pub(super) fn claimed(&self, wanted: &Wanted, since: Instant, count: usize) {
+        lock(&self.shared.hand).claimed(wanted, since, count, instant());
     }
 
     /// Hands deliveries to workers. What there is no room for is given back, and its lane is left alone for a while, at most for as
     /// long as an attempt lasts.
-    pub(super) async fn take(&self, ready: Vec<Ready>) {
-        let refused = lock(&self.shared.hand).take(ready, instant());
+    pub(super) async fn take(&self, ready: Vec<Ready>, beside: &[ProjectId]) {
+        let refused = lock(&self.shared.hand).take(ready, beside, instant());
         self.staff();
-        for (ready, pause) in refused {
+        for (ready, Refusal { why, pause }) in refused {
             let pause = pause.min(self.shared.inner.settings.timeout);
             let release = Settlement::new(ready.claimed.lease, Next::Release(Duration::ZERO));
-            self.settle(release.close_lane(pause, Hold::Crowded)).await;
+            self.settle(if pause.is_zero() { release } else { release.close_lane(pause, why) }).await;
         }
     }
 
@@ -150,18 +130,25 @@ impl Workers {
     pub(super) async fn drain(&mut self, grace: Duration) {
         let begun_never = lock(&self.shared.hand).empty();
         let mut tasks = std::mem::take(&mut *lock(&self.shared.tasks));
-        let all = async {
+        // However short the grace is: what is not given back is nobody's until its lease has run out.
+        let given_back = async {
             for ready in begun_never {
                 self.shared.settle(Settlement::new(ready.claimed.lease, Next::Release(Duration::ZERO))).await;
             }
-            while tasks.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(grace, all).await.is_err() {
-            // Fails only when there is no worker left.
-            let _ = self.abandon.send(true);
-            while tasks.join_next().await.is_some() {}
-        }
+        let ended = async {
+            if tokio::time::timeout(grace, all(&mut tasks)).await.is_err() {
+                // Fails only when there is no worker left.
+                let _ = self.abandon.send(true);
+                all(&mut tasks).await;
+            }
+        };
+        tokio::join!(given_back, ended);
     }
+}
+
+async fn all(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
 }
 
 impl Drop for Workers {
@@ -183,7 +170,7 @@ impl Shared {
 
     fn begin(&self, hand: &mut Hand<Ready>) -> Option<(Ready, Turn)> {
         let begun = hand.begin();
-        if hand.room() > 0 {
+        if hand.has_room() {
             self.low.notify_one();
         }
         begun
@@ -266,7 +253,7 @@ impl Drop for Worker {
 
 /// Sends a delivery, unless there is a reason not to.
 async fn attend(inner: &Inner, ready: Ready) -> Settlement {
-    let Ready { mut claimed, mut resolved, at, place: _place } = ready;
+    let Ready { mut claimed, mut resolved, at } = ready;
     let waited = at.elapsed();
     let release = Settlement::new(claimed.lease, Next::Release(Duration::ZERO));
     if waited > LONGEST_WAIT {

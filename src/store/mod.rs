@@ -185,6 +185,16 @@ pub trait DeliveryStore: fmt::Debug + Send + Sync + 'static {
     /// was made or last redelivered.
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>>;
 
+    /// Leases as [`claim`](Self::claim) does, from lanes of other projects than these. They have as much in hand as they may, and all
+    /// that waits for them, however many lanes that is, shall not be in the others' way.
+    ///
+    /// A store that cannot tell may give theirs too, as it does unless this is implemented: they are given back, and their lanes
+    /// closed for a moment, for each of them again and again.
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        let _ = busy;
+        self.claim(max, lease).await
+    }
+
     /// Writes what came of claimed deliveries: for each, the attempt, the next state and the lane's gate in one step.
     ///
     /// A [verdict](Settlement::verdict) changes the lane's health, and perhaps its gate, as [`Breaker::after`] says. When it disables the

@@ -90,6 +90,7 @@ mod troubled;
 #[cfg(feature = "postgres")]
 mod troubled_server;
 mod watching;
+mod wide_projects;
 #[cfg(target_os = "linux")]
 mod wiped;
 mod zero_bytes;

@@ -111,6 +111,9 @@ impl DeliveryStore for Failing {
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         self.store.claim(max, lease).await
     }
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        self.store.claim_beside(busy, max, lease).await
+    }
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.at(Fault::Settle)?;
         self.store.settle(results).await

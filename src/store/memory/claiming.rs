@@ -7,7 +7,7 @@ use super::moment::Moment;
 use super::state::State;
 use crate::delivery::breaker::News;
 use crate::delivery::{DeadReason, State as Stands};
-use crate::id::{DeliveryId, TargetId};
+use crate::id::{DeliveryId, ProjectId, TargetId};
 use crate::store::{Claimed, Lease, Next, Settled, Settlement};
 
 /// Lost leases that make a delivery poison.
@@ -36,11 +36,14 @@ impl State {
         Some(next.since(self.now))
     }
 
-    pub(super) fn claim(&mut self, max: usize, lease: Duration) -> Vec<Claimed> {
+    /// Of other projects than these.
+    pub(super) fn claim(&mut self, beside: &[ProjectId], max: usize, lease: Duration) -> Vec<Claimed> {
         let until = self.now.after(lease);
-        let mut claimed = Vec::new();
+        let (mut claimed, mut after) = (Vec::new(), 0);
         while claimed.len() < max {
-            let Some(id) = self.lanes.take(&self.rows, self.now) else { break };
+            // A lane that stays ready has a later turn, so all of the others are looked at once.
+            let Some((turn, id)) = self.lanes.take(after, beside, &self.rows, self.now) else { break };
+            after = turn;
             let Some(token) = self.lease(id, until) else { continue };
             claimed.extend(self.claimed(id, token));
         }

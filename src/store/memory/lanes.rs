@@ -102,14 +102,21 @@ impl Lanes {
         self.timed.first().map(|(at, _)| *at)
     }
 
-    /// Takes the oldest due delivery of the lane whose turn it is.
-    pub(super) fn take(&mut self, rows: &Rows, now: Moment) -> Option<i64> {
-        let (_, id) = self.ready.pop_first()?;
+    /// Takes the oldest due delivery of the lane whose turn it is, of those that come after this turn and are of other projects than
+    /// these. Gives the lane's turn with it.
+    pub(super) fn take(&mut self, after: u64, beside: &[ProjectId], rows: &Rows, now: Moment) -> Option<(u64, i64)> {
+        let mut ready = self.ready.range(after + 1..);
+        let (turn, id) = ready.find(|(_, id)| !self.is_of(**id, beside)).map(|(turn, id)| (*turn, *id))?;
+        self.ready.remove(&turn);
         let lane = self.by_target.get_mut(&id)?;
         lane.place = Place::Nowhere;
         let taken = lane.take(now, |id| rows.get(id).map_or(now, |row: &Row| row.at));
         self.place(id, now);
-        taken
+        Some((turn, taken?))
+    }
+
+    fn is_of(&self, id: TargetId, projects: &[ProjectId]) -> bool {
+        !projects.is_empty() && self.get(id).is_some_and(|lane| projects.contains(&lane.project_id))
     }
 
     /// Puts the lane where it belongs now. A lane that stays ready keeps its turn.

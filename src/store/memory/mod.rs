@@ -191,7 +191,11 @@ impl DeliveryStore for MemoryStore {
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
-        Ok(self.state().claim(max, lease))
+        Ok(self.state().claim(&[], max, lease))
+    }
+
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        Ok(self.state().claim(busy, max, lease))
     }
 
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {

@@ -40,7 +40,7 @@ fn deliver(state: &mut State, target: i64) {
 }
 
 fn close(state: &mut State, next: Next, time: Duration) {
-    let claimed = state.claim(1, MINUTE).remove(0);
+    let claimed = state.claim(&[], 1, MINUTE).remove(0);
     state.settle(Settlement::new(claimed.lease, next).close_lane(time, Hold::RetryAfter));
 }
 
@@ -64,7 +64,7 @@ fn a_lane_goes_with_its_last_delivery() {
     for target in 0..30 {
         deliver(&mut state, target);
     }
-    let claimed = state.claim(10, MINUTE);
+    let claimed = state.claim(&[], 10, MINUTE);
     state.settle(Settlement::new(claimed[0].lease, Next::Delivered));
     state.settle(Settlement::new(claimed[1].lease, Next::Retry(MINUTE)));
     state.change(&Filter::id(claimed[2].id), Change::Park, Page::first(1));
@@ -82,7 +82,7 @@ fn a_gate_outlives_the_last_delivery_and_nothing_outlives_the_gate() {
     state.sweep(&keep, 1000);
     at(&mut state, 9);
     deliver(&mut state, 1);
-    assert!(state.claim(1, MINUTE).is_empty(), "the receiver asked for ten minutes");
+    assert!(state.claim(&[], 1, MINUTE).is_empty(), "the receiver asked for ten minutes");
     forget_all(&mut state);
     assert_eq!(state.lanes.all().count(), 1);
     at(&mut state, 10);
@@ -114,7 +114,7 @@ fn a_lease_that_runs_out_is_in_no_list_any_more() {
     let mut state = state();
     deliver(&mut state, 1);
     for minute in 1..=5 {
-        assert_eq!(state.claim(1, MINUTE).len(), 1, "in minute {minute}");
+        assert_eq!(state.claim(&[], 1, MINUTE).len(), 1, "in minute {minute}");
         at(&mut state, minute);
         assert!(state.leases.is_empty());
     }

@@ -49,21 +49,28 @@ impl Lane {
     }
 }
 
-pub(super) async fn claim(db: &Db<'_>, turns: &Turns, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+/// Of other projects than these.
+pub(super) async fn claim(
+    db: &Db<'_>,
+    turns: &Turns,
+    beside: &[i64],
+    max: usize,
+    lease: Duration,
+) -> Result<Vec<Claimed>> {
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let Some(expired) = look(db).await? else { return Ok(Vec::new()) };
+    let Some(expired) = look(db, beside).await? else { return Ok(Vec::new()) };
     if !expired.is_empty() {
         lose(db, &expired).await?;
     }
     let _turn = turns.take().await;
-    let ((), mut lanes) = both(db.begin_loosely(), ready(db, max)).await?;
+    let ((), mut lanes) = both(db.begin_loosely(), ready(db, beside, max)).await?;
     if lanes.is_empty() {
-        if wait_for_one(db).await?.is_empty() {
+        if wait_for_one(db, beside).await?.is_empty() {
             db.commit().await?;
             return Ok(Vec::new());
         }
         // Whoever held it held others too, which are free now as well; and this one is ours.
-        lanes = ready(db, max).await?;
+        lanes = ready(db, beside, max).await?;
     }
     let token = token();
     let rows = lease_from(db, &shares(&lanes, max), token, lease).await?;
@@ -85,25 +92,26 @@ pub(super) async fn claim(db: &Db<'_>, turns: &Turns, max: usize, lease: Duratio
 }
 
 /// Takes lanes that nobody holds, those first that have waited for longest.
-async fn ready(db: &Db<'_>, max: i64) -> Result<Vec<Lane>> {
+async fn ready(db: &Db<'_>, beside: &[i64], max: i64) -> Result<Vec<Lane>> {
     let sql = format!(
         "SELECT {LANE} FROM {{s}}.lanes
-         WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"
+         WHERE next_at <= statement_timestamp() AND project_id <> ALL($2)
+         ORDER BY next_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED"
     );
-    let rows = db.rows(&sql, &[&max]).await?;
+    let rows = db.rows(&sql, &[&max, &beside]).await?;
     rows.iter().map(Lane::read).collect::<Result<_, _>>().map_err(failure)
 }
 
 /// All lanes that are ready are held by somebody else, for the time of a commit: waits for one. It holds no other, so that
 /// nobody can wait for it in turn.
-async fn wait_for_one(db: &Db<'_>) -> Result<Vec<Lane>> {
+async fn wait_for_one(db: &Db<'_>, beside: &[i64]) -> Result<Vec<Lane>> {
     let sql = format!(
         "SELECT {LANE} FROM {{s}}.lanes
          WHERE target_id = (SELECT target_id FROM {{s}}.lanes
-                            WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT 1)
+                            WHERE next_at <= statement_timestamp() AND project_id <> ALL($1) ORDER BY next_at LIMIT 1)
            AND next_at <= statement_timestamp() FOR NO KEY UPDATE"
     );
-    let rows = db.rows(&sql, &[]).await?;
+    let rows = db.rows(&sql, &[&beside]).await?;
     rows.iter().map(Lane::read).collect::<Result<_, _>>().map_err(failure)
 }
 
@@ -176,13 +184,17 @@ fn read(row: &Row, token: i64, bodies: &HashMap<Uuid, Body>) -> Result<Claimed> 
 
 /// The targets of deliveries whose leases ran out; `None` if there are none and no lane is ready. With several nodes most claims
 /// find nothing, as all of them are woken for what one takes: this question is a tenth of the work of a transaction.
-async fn look(db: &Db<'_>) -> Result<Option<Vec<i64>>> {
-    // Without parameters, so that the server plans it once.
-    let sql = "(SELECT target_id FROM {s}.deliveries
-                WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT 256)
-               UNION ALL
-               (SELECT NULL FROM {s}.lanes WHERE next_at <= statement_timestamp() ORDER BY next_at LIMIT 1)";
-    let rows = db.rows(sql, &[]).await?;
+async fn look(db: &Db<'_>, beside: &[i64]) -> Result<Option<Vec<i64>>> {
+    let expired =
+        "SELECT target_id FROM {s}.deliveries WHERE state = 1 AND lease_until <= statement_timestamp() LIMIT 256";
+    let ready = "SELECT NULL FROM {s}.lanes WHERE next_at <= statement_timestamp()";
+    let rows = if beside.is_empty() {
+        // Without parameters, so that the server plans it once.
+        db.rows(&format!("({expired}) UNION ALL ({ready} ORDER BY next_at LIMIT 1)"), &[]).await?
+    } else {
+        let others = "AND project_id <> ALL($1) ORDER BY next_at LIMIT 1";
+        db.rows(&format!("({expired}) UNION ALL ({ready} {others})"), &[&beside]).await?
+    };
     let targets: Vec<Option<i64>> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failure)?;
     Ok((!targets.is_empty()).then(|| targets.into_iter().flatten().collect()))
 }

@@ -134,7 +134,12 @@ impl DeliveryStore for PostgresStore {
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
-        self.bounded(async { claim::claim(&self.db().await?, &self.inner.turns, max, lease).await }).await
+        self.claim_beside(&[], max, lease).await
+    }
+
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        let busy: Vec<i64> = busy.iter().map(|project| project.0).collect();
+        self.bounded(async { claim::claim(&self.db().await?, &self.inner.turns, &busy, max, lease).await }).await
     }
 
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {

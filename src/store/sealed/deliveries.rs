@@ -6,7 +6,7 @@ use super::Sealed;
 use crate::delivery::Delivery;
 use crate::error::Result;
 use crate::event::Event;
-use crate::id::{DeliveryId, PolicyId};
+use crate::id::{DeliveryId, PolicyId, ProjectId};
 use crate::store::{
     Appended, Change, Changed, Claimed, ClaimedEvent, DeliveryStore, Detail, FanOut, Fenced, Filter, Hour, LaneState,
     Lease, Page, Retention, Settled, Settlement, Status, Swept, Usage,
@@ -29,6 +29,10 @@ impl<S: DeliveryStore> DeliveryStore for Sealed<S> {
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         self.store.claim(max, lease).await
+    }
+
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        self.store.claim_beside(busy, max, lease).await
     }
 
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::params;
+use rusqlite::{Row, params};
 use uuid::Uuid;
 
 use super::db::{Db, unreadable};
@@ -20,20 +20,19 @@ const MAX_LOSSES: i64 = 5;
 /// Leases looked at in one claim.
 const EXPIRED: i64 = 256;
 
-pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -> Result<Vec<Claimed>> {
+/// Of other projects than these.
+pub(super) fn claim(
+    db: &Db<'_>,
+    beside: &[ProjectId],
+    max: usize,
+    until: i64,
+    token: i64,
+    now: Now,
+) -> Result<Vec<Claimed>> {
     lose_expired(db, now.store, now)?;
     place(db)?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let lanes = db.rows(
-        "SELECT target_id, min(max_in_flight, ifnull(ramp, max_in_flight)) - in_flight, spacing_us, token_us
-         FROM harbor_webhook_lanes WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2",
-        params![now.store, max],
-        |row| {
-            let micros = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.max(0).unsigned_abs());
-            let bucket = Bucket { rate: Rate::per(1, Duration::from_micros(micros(2)?)), next: micros(3)? };
-            Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?.min(bucket.tokens(now)), bucket))
-        },
-    )?;
+    let lanes = ready(db, beside, max, now)?;
     let Some(each) = i64::try_from(lanes.len()).ok().filter(|n| *n > 0).map(|n| (max + n - 1) / n) else {
         return Ok(Vec::new());
     };
@@ -44,6 +43,25 @@ pub(super) fn claim(db: &Db<'_>, max: usize, until: i64, token: i64, now: Now) -
     }
     Ok(claimed)
 }
+
+/// Lanes that have something to claim, and how much each allows, those first that have waited for longest.
+fn ready(db: &Db<'_>, beside: &[ProjectId], max: i64, now: Now) -> Result<Vec<(TargetId, i64, Bucket)>> {
+    let read = |row: &Row<'_>| {
+        let micros = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.max(0).unsigned_abs());
+        let bucket = Bucket { rate: Rate::per(1, Duration::from_micros(micros(2)?)), next: micros(3)? };
+        Ok((TargetId(row.get(0)?), row.get::<_, i64>(1)?.min(bucket.tokens(now)), bucket))
+    };
+    if beside.is_empty() {
+        return db.rows(READY, params![now.store, max], read);
+    }
+    let beside: Vec<String> = beside.iter().map(|project| project.0.to_string()).collect();
+    let others = format!("next_at <= ?1 AND project_id NOT IN ({})", beside.join(", "));
+    db.rows_of(&READY.replace("next_at <= ?1", &others), params![now.store, max], read)
+}
+
+const READY: &str =
+    "SELECT target_id, min(max_in_flight, ifnull(ramp, max_in_flight)) - in_flight, spacing_us, token_us
+    FROM harbor_webhook_lanes WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2";
 
 /// A lane's rate, and when its next token is there, in microseconds.
 struct Bucket {

@@ -308,10 +308,14 @@ impl DeliveryStore for SqliteStore {
     }
 
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        self.claim_beside(&[], max, lease).await
+    }
+
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         self.send().await?;
-        let token = self.token();
+        let (busy, token) = (busy.to_vec(), self.token());
         let claim = move |db: &Db<'_>, now: Now| {
-            deliveries::claim(db, max, now.store.saturating_add(millis(lease)), token, now)
+            deliveries::claim(db, &busy, max, now.store.saturating_add(millis(lease)), token, now)
         };
         self.write(Durability::Process, claim).await
     }

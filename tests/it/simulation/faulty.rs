@@ -91,6 +91,9 @@ impl DeliveryStore for Faulty {
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claimed>> {
         self.disturbed(self.store.claim(max, lease)).await
     }
+    async fn claim_beside(&self, busy: &[ProjectId], max: usize, lease: Duration) -> Result<Vec<Claimed>> {
+        self.disturbed(self.store.claim_beside(busy, max, lease)).await
+    }
     async fn settle(&self, results: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.disturbed(self.store.settle(results)).await
     }
