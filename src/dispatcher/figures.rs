@@ -6,15 +6,16 @@ use tokio::time::Instant;
 
 use super::shared::Inner;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::id::ProjectId;
 use crate::observe::{Bound, Observation};
-use crate::settings::Bounds;
+use crate::settings::{AtBound, Bounds, Room};
 use crate::store::Usage;
 
 /// How old the figures may be that bounds are checked against.
 const AGE: Duration = Duration::from_secs(1);
 
-/// What waited when it was last looked at.
+/// What waited when it was last looked at, and what has come since.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     known: Mutex<Option<Arc<Known>>>,
@@ -25,31 +26,84 @@ pub(crate) struct Figures {
 #[derive(Debug)]
 struct Known {
     at: Instant,
+    /// How long they may be checked against.
+    good_for: Duration,
+    projects: HashMap<ProjectId, Usage>,
+    total: Waiting,
+    /// What this process has appended since, of each project and in all.
+    since: Mutex<(HashMap<ProjectId, Waiting>, Waiting)>,
+}
+
+/// What waits as deliveries, and as events.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
     deliveries: u64,
     bytes: u64,
-    projects: HashMap<ProjectId, Usage>,
+    events: u64,
+    event_bytes: u64,
+}
+
+impl Waiting {
+    fn of(usage: &Usage) -> Self {
+        let Usage { deliveries, bytes, events, event_bytes, .. } = *usage;
+        Self { deliveries, bytes, events, event_bytes }
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            deliveries: self.deliveries.saturating_add(more.deliveries),
+            bytes: self.bytes.saturating_add(more.bytes),
+            events: self.events.saturating_add(more.events),
+            event_bytes: self.event_bytes.saturating_add(more.event_bytes),
+        }
+    }
+
+    /// An event counts as one delivery, which it will be at least. Where they are to be parked it does not: what is fanned out is
+    /// an event until it is.
+    fn fills(self, room: &Room, at_bound: AtBound) -> bool {
+        match at_bound {
+            AtBound::Park => room.is_full(self.deliveries, self.bytes),
+            AtBound::Refuse => {
+                room.is_full(self.deliveries.saturating_add(self.events), self.bytes.saturating_add(self.event_bytes))
+            }
+        }
+    }
 }
 
 impl Known {
+    /// Of what was asked for at this time.
     fn new(at: Instant, usage: Vec<Usage>) -> Self {
-        let sum = |of: fn(&Usage) -> u64| usage.iter().map(of).fold(0, u64::saturating_add);
-        let (deliveries, bytes) = (sum(|usage| usage.deliveries), sum(|usage| usage.bytes));
-        Self { at, deliveries, bytes, projects: usage.into_iter().map(|usage| (usage.project_id, usage)).collect() }
+        // Where there is very much to count, it is not all that the store does.
+        let good_for = AGE.max(at.elapsed() * 10);
+        let total = usage.iter().map(Waiting::of).fold(Waiting::default(), Waiting::and);
+        let projects = usage.into_iter().map(|usage| (usage.project_id, usage)).collect();
+        Self { at, good_for, projects, total, since: Mutex::default() }
     }
 
     fn reached(&self, bounds: &Bounds, project: ProjectId) -> Option<Bound> {
-        let of = self.projects.get(&project).map_or((0, 0), |usage| (usage.deliveries, usage.bytes));
-        if bounds.project.is_full(of.0, of.1) {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = self.projects.get(&project).map(Waiting::of).unwrap_or_default();
+        let of = of.and(since.0.get(&project).copied().unwrap_or_default());
+        if of.fills(&bounds.project, bounds.at_bound) {
             return Some(Bound::Project);
         }
-        bounds.total.is_full(self.deliveries, self.bytes).then_some(Bound::Total)
+        self.total.and(since.1).fills(&bounds.total, bounds.at_bound).then_some(Bound::Total)
+    }
+
+    fn appended(&self, project: ProjectId, event_bytes: u64) {
+        let more = Waiting { events: 1, event_bytes, ..Waiting::default() };
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let (projects, all) = &mut *since;
+        *all = all.and(more);
+        let of = projects.entry(project).or_default();
+        *of = of.and(more);
     }
 }
 
 impl Figures {
     fn fresh(&self) -> Option<Arc<Known>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().filter(|known| known.at.elapsed() < AGE).map(Arc::clone)
+        known.as_ref().filter(|known| known.at.elapsed() < known.good_for).map(Arc::clone)
     }
 
     fn keep(&self, known: Known) -> Arc<Known> {
@@ -60,6 +114,15 @@ impl Figures {
 }
 
 impl Inner {
+    /// An event was appended, which counts until the figures are new.
+    pub(crate) fn count_appended(&self, event: &Event) {
+        if self.settings.bounds.look()
+            && let Some(known) = self.figures.fresh()
+        {
+            known.appended(event.project_id, event.json_len().map_or(0, |len| len as u64));
+        }
+    }
+
     /// Whether an event of this project comes while too much waits, and what bound that is. Observers are told.
     pub(crate) async fn bound_reached(&self, project: ProjectId) -> Result<Option<Bound>> {
         let bounds = &self.settings.bounds;

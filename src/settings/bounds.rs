@@ -3,8 +3,9 @@
 /// Nothing is bounded here unless the host says so. The stores have bounds of their own beside this: an outbox of 100,000
 /// events, a million deliveries, and [`LaneLimits`](crate::store::LaneLimits) for each target.
 ///
-/// What waits is looked at once a second, so that no row need be changed by every event: a bound may be passed by what comes
-/// within a second, and by the deliveries of one event. Events that a host writes into the outbox itself are not refused, as
+/// Events that are not fanned out count as one delivery each. What waits is looked at once a second, so that no row need be changed by
+/// every event, and what this process has appended since is counted: a bound may be passed by what other processes append within
+/// a second, and by the deliveries that the events turn into. Events that a host writes into the outbox itself are not refused, as
 /// nobody is there to be told; [`AtBound::Park`] holds for them too.
 ///
 /// ```
@@ -84,6 +85,6 @@ pub enum AtBound {
     /// [`notify`](crate::Webhooks::notify) fails with [`Full`](crate::ErrorKind::Full), and the event is not kept.
     Refuse,
     /// The event's deliveries are parked: kept, and not sent before somebody unparks them
-    /// ([`unpark`](crate::Webhooks::unpark)) or redelivers them.
+    /// ([`unpark`](crate::Webhooks::unpark)) or redelivers them. Events that are not fanned out do not count then.
     Park,
 }

@@ -1,5 +1,6 @@
 //! Which deliveries, what is changed about them, how long they are kept, and what is shown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -334,12 +335,33 @@ pub struct Usage {
     pub deliveries: u64,
     /// The bytes of their bodies, each as often as it is to be sent. A store may add what it takes besides.
     pub bytes: u64,
+    /// Its events that are not fanned out.
+    pub events: u64,
+    /// About how many bytes these take.
+    pub event_bytes: u64,
 }
 
 impl Usage {
     /// For stores.
     pub const fn new(project_id: ProjectId, deliveries: u64, bytes: u64) -> Self {
-        Self { project_id, deliveries, bytes }
+        Self { project_id, deliveries, bytes, events: 0, event_bytes: 0 }
+    }
+
+    /// For stores: so many events are not fanned out, which take so many bytes.
+    #[must_use]
+    pub const fn events(mut self, events: u64, bytes: u64) -> Self {
+        (self.events, self.event_bytes) = (events, bytes);
+        self
+    }
+
+    /// Deliveries and events as they were counted apart, one for each project.
+    pub(super) fn merge(deliveries: Vec<Self>, events: Vec<Self>) -> Vec<Self> {
+        let mut all: BTreeMap<_, _> = deliveries.into_iter().map(|usage| (usage.project_id, usage)).collect();
+        for of in events {
+            let usage = all.entry(of.project_id).or_insert(Self::new(of.project_id, 0, 0));
+            *usage = usage.events(of.events, of.event_bytes);
+        }
+        all.into_values().collect()
     }
 }
 

@@ -118,10 +118,11 @@ impl Webhooks {
             }
         })?;
         self.inner.appended.notify_one();
-        Ok(match appended.first() {
-            Some(Appended::Duplicate) => Notified::Duplicate,
-            _ => Notified::Queued,
-        })
+        if let Some(Appended::Duplicate) = appended.first() {
+            return Ok(Notified::Duplicate);
+        }
+        self.inner.count_appended(event);
+        Ok(Notified::Queued)
     }
 
     /// A test is what somebody tries to find out with why so much waits.

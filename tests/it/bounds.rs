@@ -83,6 +83,7 @@ fn nowhere() -> Vec<String> {
 
 on_every_store!(
     a_project_that_has_too_much_waiting_is_refused,
+    events_that_are_not_fanned_out_count,
     bytes_and_the_sum_of_all_projects_are_bounded,
     a_busy_project_does_not_hide_that_its_target_is_down,
     what_is_beyond_a_bound_can_be_parked,
@@ -108,6 +109,22 @@ async fn a_project_that_has_too_much_waiting_is_refused<S: Fresh>() {
     hooks.cancel_all(&Filter::project(LARGE), Page::first(9)).await.unwrap();
     tokio::time::sleep(LATER).await;
     assert_eq!(hooks.notify(&event).await.unwrap(), Notified::Queued);
+}
+
+/// Nothing runs, so nothing is fanned out: the outbox, which is everybody's, takes no more of a project than that may have.
+async fn events_that_are_not_fanned_out_count<S: Fresh>() {
+    let (hooks, _, _folder) = hooks::<S>(bounds(|bounds| bounds.project = Room::deliveries(10)), &nowhere()).await;
+    let mut taken = 0;
+    for _ in 0..50 {
+        taken += u64::from(hooks.notify(&push(LARGE)).await.is_ok());
+    }
+    assert_eq!((taken, hooks.notify(&push(SMALL)).await.unwrap()), (10, Notified::Queued));
+    tokio::time::sleep(LATER).await;
+    assert_eq!(hooks.notify(&push(LARGE)).await.unwrap_err().kind(), ErrorKind::Full);
+    let usage = hooks.usage().await.unwrap();
+    let counted: Vec<_> = usage.iter().map(|usage| (usage.project_id, usage.deliveries, usage.events)).collect();
+    assert_eq!(counted, [(LARGE, 0, 10), (SMALL, 0, 1)]);
+    assert!(usage[0].event_bytes > 10 * 300 && usage[0].event_bytes < 10 * 5000, "{usage:?}");
 }
 
 /// Bytes count, and what all projects have waiting together.

@@ -181,7 +181,8 @@ impl State {
             *waiting += lane.waiting();
             *bytes = bytes.saturating_add(lane.bytes);
         }
-        projects.into_iter().map(|(id, (waiting, bytes))| Usage::new(id, waiting as u64, bytes as u64)).collect()
+        let usage = projects.into_iter().map(|(id, (waiting, bytes))| Usage::new(id, waiting as u64, bytes as u64));
+        Usage::merge(usage.collect(), self.outbox.usage())
     }
 
     fn oldest_waiting(&self) -> Option<std::time::Duration> {

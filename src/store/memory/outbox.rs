@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use super::moment::Moment;
 use super::seen::Seen;
 use crate::error::Result;
 use crate::event::Event;
-use crate::id::TargetId;
-use crate::store::{Appended, ClaimedEvent, Lease, SetAside};
+use crate::id::{ProjectId, TargetId};
+use crate::store::{Appended, ClaimedEvent, Lease, SetAside, Usage};
 
 /// Events that were set aside and are still listed.
 const SET_ASIDE: usize = 100;
@@ -67,6 +67,16 @@ impl Outbox {
     /// Of the events that are being fanned out: about what their bodies are going to take.
     pub(super) fn claimed_bytes(&self) -> usize {
         self.claimed_bytes
+    }
+
+    /// What is not fanned out of each project.
+    pub(super) fn usage(&self) -> Vec<Usage> {
+        let mut projects: HashMap<ProjectId, (u64, u64)> = HashMap::new();
+        for row in self.events.values() {
+            let (events, bytes) = projects.entry(row.event.project_id).or_default();
+            (*events, *bytes) = (*events + 1, *bytes + row.bytes as u64);
+        }
+        projects.into_iter().map(|(id, (events, bytes))| Usage::new(id, 0, 0).events(events, bytes)).collect()
     }
 
     pub(super) fn append(&mut self, new: Weighed, now: Moment) -> Appended {

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::claim::read_body;
-use super::db::{Db, Param, failure};
+use super::db::{Db, Param, both, failure};
 use super::lanes::{CANCELLED, DEAD, DELIVERED, DUE, LEASED, PARKED};
 use super::policies::unreadable;
 use crate::delivery::{Attempt, CancelReason, DeadReason, Delivery, FailureKind, Outcome, State};
@@ -249,15 +249,24 @@ pub(super) async fn status(db: &Db<'_>) -> Result<Status> {
     Ok(status)
 }
 
-/// How much the deliveries of each project use.
+/// How much the deliveries of each project use, and its events that are not fanned out.
 pub(super) async fn usage(db: &Db<'_>) -> Result<Vec<Usage>> {
-    let sql = "SELECT project_id, sum(waiting)::bigint, sum(bytes)::bigint FROM {s}.lanes
-               WHERE waiting > 0 GROUP BY project_id";
+    let deliveries = "SELECT project_id, sum(waiting)::bigint, sum(bytes)::bigint FROM {s}.lanes
+                      WHERE waiting > 0 GROUP BY project_id";
+    // The digits behind the key's first place, without reading the whole as JSON.
+    let events = r#"SELECT coalesce(substring(substr(event, strpos(event, '"project_id":') + 13, 24)
+                                              FROM '^\s*(-?\d{1,18})')::bigint, 0),
+                      count(*), coalesce(sum(octet_length(event)), 0)::bigint
+                    FROM {s}.outbox WHERE done_at IS NULL AND set_aside IS NULL GROUP BY 1"#;
+    let (deliveries, events) = both(db.rows(deliveries, &[]), db.rows(events, &[])).await?;
     let read = |row: &Row| {
         let count = |at| row.try_get::<_, i64>(at).map(|n| n.max(0).unsigned_abs());
-        Ok(Usage::new(ProjectId(row.try_get(0)?), count(1)?, count(2)?))
+        Ok::<_, tokio_postgres::Error>((ProjectId(row.try_get(0)?), count(1)?, count(2)?))
     };
-    db.rows(sql, &[]).await?.iter().map(read).collect::<Result<_, _>>().map_err(failure)
+    let all = |rows: &[Row]| rows.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(failure);
+    let deliveries = all(&deliveries)?.into_iter().map(|(id, count, bytes)| Usage::new(id, count, bytes));
+    let events = all(&events)?.into_iter().map(|(id, count, bytes)| Usage::new(id, 0, 0).events(count, bytes));
+    Ok(Usage::merge(deliveries.collect(), events.collect()))
 }
 
 fn read_closed(row: &Row) -> Result<ClosedLane> {

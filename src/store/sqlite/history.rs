@@ -417,16 +417,26 @@ pub(super) fn status(db: &Db<'_>, now: Now) -> Result<Status> {
     })
 }
 
-/// How much the deliveries of each project use.
+/// How much the deliveries of each project use, and its events that are not fanned out.
 pub(super) fn usage(db: &Db<'_>) -> Result<Vec<Usage>> {
-    db.rows(
+    let count = |row: &Row<'_>, at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.max(0).unsigned_abs());
+    let deliveries = db.rows(
         "SELECT project_id, sum(waiting), sum(bytes) FROM harbor_webhook_lanes WHERE waiting > 0 GROUP BY project_id",
         [],
+        |row| Ok(Usage::new(ProjectId(row.get(0)?), count(row, 1)?, count(row, 2)?)),
+    )?;
+    // The number behind the key's first place, without reading the whole as JSON: a cast takes the digits that it begins with.
+    let events = db.rows(
+        r#"SELECT CAST(substr(event, instr(event, '"project_id":') + 13, 24) AS INTEGER), count(*), sum(length(event))
+           FROM harbor_webhook_outbox WHERE done_at IS NULL AND set_aside IS NULL GROUP BY 1"#,
+        [],
         |row| {
-            let count = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.max(0).unsigned_abs());
-            Ok(Usage::new(ProjectId(row.get(0)?), count(1)?, count(2)?))
+            let project = ProjectId(row.get::<_, Option<i64>>(0)?.unwrap_or_default());
+            Ok(Usage::new(project, 0, 0)
+                .events(count(row, 1)?, row.get::<_, Option<i64>>(2)?.unwrap_or(0).unsigned_abs()))
         },
-    )
+    )?;
+    Ok(Usage::merge(deliveries, events))
 }
 
 /// How long until there is work; `None` if none is in sight.
