@@ -38,7 +38,8 @@ pub enum Hold {
     CircuitOpen,
     /// The target was given up: it stays closed until somebody opens it.
     TargetDisabled,
-    /// A node has as many deliveries of the project in hand as it may.
+    /// A node has as many deliveries of the project in hand as it may, and the store did not leave them out of a claim
+    /// ([`claim_beside`](super::DeliveryStore::claim_beside)).
     ProjectBusy,
     /// Receivers that do not answer take most of a node's room, and this one has not answered since.
     Crowded,
