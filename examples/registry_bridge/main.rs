@@ -100,15 +100,15 @@ async fn start(options: &Options) -> Result<(TcpListener, Router, Webhooks), Str
 
 async fn builder(options: &Options) -> Result<Builder, String> {
     let destination = options.destination()?;
-    match &options.store {
+    match options.store()? {
         StoreAt::Memory => Ok(Webhooks::builder(MemoryStore::new(), destination)),
         StoreAt::Sqlite(path) => {
             let named = |e: Error| format!("--store sqlite:{}: {e}", path.display());
-            let store = SqliteStore::open(path).await.map_err(named)?;
+            let store = SqliteStore::open(&path).await.map_err(named)?;
             store.migrate().await.map_err(named)?;
             Ok(Webhooks::builder(store, destination))
         }
-        StoreAt::Postgres(url) => postgres(url, &options.schema, destination).await,
+        StoreAt::Postgres(url) => postgres(&url, &options.schema, destination).await,
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Where policies, events and deliveries are kept: `memory` (lost when this program ends), `sqlite:PATH`, or
     /// `postgres://USER@HOST/DATABASE`, which several of these programs may share.
     #[arg(long, value_name = "STORE", default_value = "sqlite:webhooks.db")]
-    pub(crate) store: StoreAt,
+    store: Secret,
 
     /// The schema of a PostgreSQL store; made when it is not there.
     #[arg(long, value_name = "NAME", default_value = "harbor_webhook")]
@@ -123,6 +123,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// What `--store` says. It is read here and not with the others, whose values are shown when they are wrong: it may hold a password.
+    pub(crate) fn store(&self) -> Result<StoreAt, String> {
+        let text = &self.store.0;
+        text.parse().map_err(|e| match text.split_once(':') {
+            Some((kind, _)) => format!("--store {kind}:…: {e}"),
+            None => format!("--store {text}: {e}"),
+        })
+    }
+
     /// The settings of `--retry`, then those of `--settings`, with the flags on top.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
         let mut settings = match self.retry {
@@ -265,22 +274,11 @@ impl FromStr for Destinations {
 }
 
 /// `memory`, `sqlite:PATH` or `postgres://…`.
-#[derive(Clone)]
 pub(crate) enum StoreAt {
     Memory,
     Sqlite(PathBuf),
     /// May hold a password.
     Postgres(String),
-}
-
-impl std::fmt::Debug for StoreAt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Memory => f.write_str("memory"),
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(_) => f.write_str("postgres://…"),
-        }
-    }
 }
 
 impl FromStr for StoreAt {

@@ -165,6 +165,9 @@ fn a_bad_start_ends_with_2_and_names_what_is_wrong() {
     };
     let files = tempfile::tempdir().unwrap();
     refused(&["--store", "floppy"], &["--store", "floppy"]);
+    let mistyped = ["--store", "postgre://hooks:s3cret@db/hooks"];
+    refused(&mistyped, &["--store", "postgre:"]);
+    assert!(!refused_start(files.path(), &mistyped).1.contains("s3cret"));
     refused(&["--project", "library"], &["--project", "library"]);
     refused(&["--retry-schedule", "50ms,soon"], &["--retry-schedule", "soon"]);
     refused(&["--timeout", "0s"], &["--timeout"]);

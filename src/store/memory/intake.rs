@@ -67,12 +67,13 @@ impl State {
         Ok(Fenced::Done)
     }
 
-    /// An event counts with about one body when it is claimed. It may have one for each policy.
+    /// An event counts with about one body from when it is claimed, so that one always fits. It may have one for each policy.
     fn check_bytes(&self, row: &Outboxed, part: &FanOut) -> Result<()> {
         let fresh = part.bodies.iter().filter(|body| !row.messages.iter().any(|known| known.has_body(body.id)));
-        let bytes: usize = fresh.map(|body| body.bytes.len()).sum();
+        let bytes: usize = fresh.skip(usize::from(row.messages.is_empty())).map(|body| body.bytes.len()).sum();
+        let taken = self.weights.waiting.saturating_add(self.outbox.claimed_bytes());
         // What nothing else waits for always fits: otherwise it could never be sent.
-        if bytes == 0 || self.waiting == 0 || self.weights.waiting + bytes <= self.bounds.bytes {
+        if bytes == 0 || self.waiting == 0 || taken + bytes <= self.bounds.bytes {
             return Ok(());
         }
         let message = format!(
