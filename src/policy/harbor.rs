@@ -110,12 +110,14 @@ impl HarborPolicy {
     /// The draft that replaces a stored policy.
     ///
     /// Secrets that are [masked](Self::masked) here stay as they are stored, and so does what this JSON has no place for, the
-    /// [options](Target::options): each target has those of the one that it follows
-    /// ([`pair_targets`](crate::store::pair_targets), where an address is also equal to its masked form).
+    /// [options](Target::options): each target has those of the one that it follows. That is one of the same address, or of the
+    /// same masked address, or else in the same place among those of its type.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::ErrorKind::Invalid), by Harbor's rules; if a mask stands where nothing is stored; if the
+    /// [`Invalid`](crate::ErrorKind::Invalid), by Harbor's rules; if a mask stands where nothing is stored; if it is not certain
+    /// for which of several stored secrets a mask stands, as fewer or more targets of one masked address are here than are
+    /// stored, or two of them look as if they had changed places (the message names the target's place); if the
     /// `auth_header` is masked while the address has another scheme, host or port than before; and if a mask stands while
     /// `skip_cert_verify` is switched on: a secret cannot be sent elsewhere by those who cannot see it.
     pub fn replacing(mut self, old: &Policy) -> Result<PolicyDraft> {

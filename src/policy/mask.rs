@@ -1,6 +1,6 @@
 use url::Position;
 
-use super::pairing::pair;
+use super::following::follow;
 use super::{HarborTarget, Policy, Target, TargetType};
 use crate::error::{Error, Result};
 
@@ -34,17 +34,13 @@ pub(crate) fn address(target: &Target) -> String {
 
 /// Puts the stored secrets in place of the masks, and says for each target which stored one it follows.
 pub(super) fn remove<'p>(targets: &mut [HarborTarget], old: &'p Policy) -> Result<Vec<Option<&'p Target>>> {
-    let alike = |o: &Target, n: &HarborTarget| o.target_type.as_str() == n.target_type;
-    let shown = |o: &Target, n: &HarborTarget| n.address == o.address.expose() || n.address == address(o);
-    let paired = pair(&old.targets, targets, |o, n| alike(o, n) && shown(o, n), alike);
-    let stored = |kept| old.targets.iter().find(|target| Some(target.id) == kept).map(|target| &target.target);
-    let paired: Vec<_> = paired.into_iter().map(stored).collect();
-    for (target, stored) in targets.iter_mut().zip(&paired) {
+    let followed = follow(targets, old)?;
+    for (target, stored) in targets.iter_mut().zip(&followed) {
         if let Some(stored) = stored {
             keep(target, stored)?;
         }
     }
-    Ok(paired)
+    Ok(followed)
 }
 
 fn keep(target: &mut HarborTarget, stored: &Target) -> Result<()> {

@@ -4,6 +4,7 @@
 //! [`Target`]s is one endpoint with its own queue, format and credentials.
 
 mod check;
+mod following;
 mod harbor;
 mod mask;
 mod matching;

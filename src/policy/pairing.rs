@@ -5,22 +5,12 @@ use crate::id::TargetId;
 /// position among those of the same type. The answer has one entry per new target; `None` gets a fresh id.
 pub fn pair_targets(old: &[PolicyTarget], new: &[Target]) -> Vec<Option<TargetId>> {
     let alike = |o: &Target, n: &Target| o.target_type == n.target_type;
-    pair(old, new, |o, n| alike(o, n) && o.address == n.address, alike)
-}
-
-/// Pairs those that are the same first, then those that are alike, by position.
-pub(super) fn pair<N>(
-    old: &[PolicyTarget],
-    new: &[N],
-    same: impl Fn(&Target, &N) -> bool,
-    alike: impl Fn(&Target, &N) -> bool,
-) -> Vec<Option<TargetId>> {
     let mut free: Vec<&PolicyTarget> = old.iter().collect();
     let mut take = |fits: &dyn Fn(&Target) -> bool| {
         let at = free.iter().position(|o| fits(&o.target))?;
         Some(free.remove(at).id)
     };
-    let mut paired: Vec<_> = new.iter().map(|n| take(&|o| same(o, n))).collect();
+    let mut paired: Vec<_> = new.iter().map(|n| take(&|o| alike(o, n) && o.address == n.address)).collect();
     for (id, n) in paired.iter_mut().zip(new) {
         if id.is_none() {
             *id = take(&|o| alike(o, n));

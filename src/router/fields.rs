@@ -35,6 +35,10 @@ pub(super) fn field_of(
         return None;
     }
     let message = error.to_string();
+    // Some say it themselves.
+    if let Some((field, _)) = message.split_once(": ").filter(|_| message.starts_with("targets[")) {
+        return Some(field.to_owned());
+    }
     let find = |of: &[(&str, &'static str)]| of.iter().find(|(start, _)| message.starts_with(start)).map(|of| of.1);
     if let Some(field) = find(&OF_POLICY) {
         return Some(field.to_owned());

@@ -246,6 +246,34 @@ async fn secrets_are_masked_and_masks_keep_them<S: Fresh>() {
     assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (400, &json!("targets[0].auth_header")));
 }
 
+async fn masks_that_could_be_anothers_are_refused<S: Fresh>() {
+    let api = Api::fresh::<S>(RouterOptions::default()).await;
+    let slack = |token: &str| json!({"type": "slack", "address": format!("http://127.0.0.1:9/{token}")});
+    let mut chats = policy("chats");
+    chats["targets"] = json!([slack("s3cret-1"), slack("s3cret-2")]);
+    let location = create(&api, &chats).await;
+    let addresses = async || {
+        let id = location.rsplit('/').next().unwrap().parse().unwrap();
+        let stored = api.hooks.policies().get(PolicyId(id)).await.unwrap();
+        stored.targets.iter().map(|t| t.target.address.expose().to_owned()).collect::<Vec<_>>()
+    };
+    let mut sent = api.json(&location).await;
+    sent["name"] = json!("talks");
+    assert_eq!(api.call("PUT", &location, &sent).await.status, 200);
+    assert_eq!(addresses().await, ["http://127.0.0.1:9/s3cret-1", "http://127.0.0.1:9/s3cret-2"]);
+
+    sent["targets"].as_array_mut().unwrap().remove(0);
+    let refused = api.call("PUT", &location, &sent).await;
+    let message =
+        "targets[0].address: ******** stands for more than one stored address; give the addresses anew".to_owned();
+    let error = json!({"code": "BAD_REQUEST", "field": "targets[0].address", "message": message});
+    assert_eq!((refused.status, refused.json()), (400, json!({"errors": [error]})));
+    assert_eq!(addresses().await.len(), 2);
+    sent["targets"] = json!([slack("s3cret-2")]);
+    assert_eq!(api.call("PUT", &location, &sent).await.status, 200);
+    assert_eq!(addresses().await, ["http://127.0.0.1:9/s3cret-2"]);
+}
+
 async fn deleting_cancels_what_waits_or_is_refused<S: Fresh>() {
     let api = Api::fresh::<S>(RouterOptions::default()).await;
     let strict = Api::fresh::<S>(RouterOptions::default().refuse_delete_while_waiting(true)).await;
@@ -283,5 +311,6 @@ on_every_store! {
     actions_are_told_apart,
     projects_go_by_number_or_name,
     secrets_are_masked_and_masks_keep_them,
+    masks_that_could_be_anothers_are_refused,
     deleting_cancels_what_waits_or_is_refused,
 }

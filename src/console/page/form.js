@@ -82,7 +82,8 @@ function eventBoxes(chosen, offered) {
   return { element, read: () => boxes.filter((box) => box.checked).map((box) => box.value) };
 }
 
-// The endpoints in their order: the first keeps its place, so that stored secrets find their owners.
+// The endpoints in their order, by which masks find the stored secrets of those that look the same. With one of them removed
+// or added that is not certain: the API refuses it, and says so beside the first of them, whose address is typed anew then.
 function targetList(stored, choices, isOld) {
   const list = h("div");
   let targets = stored.map((target) => targetFields(target, choices, isOld));
